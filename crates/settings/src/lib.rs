@@ -2,7 +2,8 @@
 //!
 //! In: text or a path. Out: the caller's own struct, one per section beside the code it configures (every struct bears
 //! `#[serde(deny_unknown_fields)]`; duplicate keys are refused here). Values that need a unit have a type that reads it
-//! ([`Span`], [`Bytes`]), so that a bad value is reported at its own place. [`Secret`]s come from files or the environment
+//! ([`Span`], [`Bytes`]), so that a bad value is reported at its own place; what shows only when values are seen together is a
+//! [`Mistake`], which a [`Source`] places. [`Secret`]s come from files or the environment
 //! and print as `<hidden>`.
 //!
 //! Deliberately not here: merging of files, templating, defaults (they stand at the fields), reloading.
@@ -10,6 +11,7 @@
 //! Limits: a settings file holds at most [`FILE_BYTES_MAX`] bytes; aliases are bounded by the YAML reader's budget.
 
 mod secret;
+mod source;
 mod units;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 pub use secret::{Secret, SecretError, SecretText};
+pub use source::{Mistake, Source};
 pub use units::{Bytes, Span, UnitError};
 
 /// The largest settings file, in bytes.
@@ -57,30 +60,12 @@ pub enum SettingsError {
 
 /// Reads a file into a struct.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, SettingsError> {
-    let unreadable = |why| SettingsError::Unreadable { path: path.into(), why };
-    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(SettingsError::TooLarge { path: path.into(), bytes });
-    }
-    parse(&std::fs::read_to_string(path).map_err(unreadable)?, &path.display().to_string())
+    Source::read(path)?.parse()
 }
 
 /// Reads text into a struct; `name` stands for the file in errors. An empty text is an empty mapping.
 pub fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, SettingsError> {
-    let options = serde_saphyr::options! {
-        with_snippet: false,
-        strict_booleans: true,
-        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
-    };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = error.location();
-        SettingsError::Invalid {
-            name: name.to_owned(),
-            line: place.map_or(1, |place| place.line()),
-            column: place.map_or(1, |place| place.column()),
-            message: without_place(&error.to_string()),
-        }
-    })
+    Source::new(text, name).parse()
 }
 
 /// The reader's texts end in their own `at line …` or begin with `line …:`; ours begin with the place, so that editors

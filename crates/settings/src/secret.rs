@@ -30,9 +30,12 @@ pub enum SecretError {
     /// The environment variable is not set or not UTF-8.
     #[error("cannot read the secret in the environment variable {0}: it is not set")]
     NotSet(String),
-    /// The secret is empty or longer than a secret can be.
-    #[error("the secret in {0} is empty or longer than {max} bytes", max = SecretText::BYTES_MAX)]
-    BadLength(String),
+    /// There is nothing but line breaks.
+    #[error("the secret in {0} is empty: write it there")]
+    Empty(String),
+    /// The secret is longer than a secret can be.
+    #[error("the secret in {0} is longer than {max} bytes: is this the right file?", max = SecretText::BYTES_MAX)]
+    TooLong(String),
 }
 
 impl<'de> Deserialize<'de> for Secret {
@@ -109,8 +112,11 @@ impl Secret {
             }
         };
         let text = text.trim_end_matches(['\r', '\n']);
-        if text.is_empty() || text.len() > SecretText::BYTES_MAX {
-            return Err(SecretError::BadLength(place));
+        if text.is_empty() {
+            return Err(SecretError::Empty(place));
+        }
+        if text.len() > SecretText::BYTES_MAX {
+            return Err(SecretError::TooLong(place));
         }
         Ok(SecretText(text.into()))
     }
@@ -175,6 +181,14 @@ mod tests {
             assert!(error.starts_with("x:2:"), "{error}");
             assert!(error.contains("{file: PATH} or {env: NAME}"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_empty_file_holds_no_secret() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("token"), "\n").expect("written");
+        let error = Secret::File("token".into()).read(folder.path()).expect_err("nothing in it").to_string();
+        assert!(error.ends_with("/token is empty: write it there"), "{error}");
     }
 
     #[test]
