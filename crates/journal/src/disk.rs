@@ -80,7 +80,10 @@ pub trait Disk: fmt::Debug + Send + Sync {
 }
 
 /// A lock on a folder, given up when dropped (and by the operating system when the process ends).
-pub trait DiskLock: fmt::Debug + Send + Sync {}
+pub trait DiskLock: fmt::Debug + Send + Sync {
+    /// Whether `path` still names the file that is locked (see [`DiskFile::stands_at`]).
+    fn stands_at(&self, path: &Path) -> bool;
+}
 
 /// An open file.
 #[allow(clippy::len_without_is_empty)] // a file's length is asked for, its emptiness never
@@ -122,6 +125,10 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// # Errors
     /// As the operating system answers.
     fn set_len(&mut self, bytes: u64) -> io::Result<()>;
+
+    /// Whether `path` still names this very file. False only where it surely does not: the file or a folder above it was
+    /// removed, renamed or replaced. What is written then, however well synced, nobody finds again.
+    fn stands_at(&self, path: &Path) -> bool;
 }
 
 /// Whether an error means "no space left".

@@ -34,6 +34,20 @@ pub enum JournalError {
         /// The operation that failed and the operating system's answer.
         reason: Arc<str>,
     },
+    /// The folder was removed, renamed or replaced under the running program. What was acknowledged before stands in the old
+    /// one, wherever that is; nothing more is written.
+    #[error(
+        "the journal in {} stopped writing: {} is not there any more: the folder was removed, renamed or replaced while this \
+         program ran; put it back if it still exists, then restart",
+        folder.display(),
+        file.display()
+    )]
+    Gone {
+        /// The journal's folder.
+        folder: PathBuf,
+        /// The file that was looked for.
+        file: PathBuf,
+    },
     /// The journal was closed.
     #[error("the journal is closed")]
     Closed,

@@ -19,7 +19,7 @@ use crate::recovery::{self, Recovered, RecoveryReport, VisitorError};
 use crate::writer::Writer;
 
 /// The file that is locked.
-const LOCK_NAME: &str = "LOCK";
+pub(crate) const LOCK_NAME: &str = "LOCK";
 
 /// A journal whose folder was read and is locked, before its thread runs.
 #[derive(Debug)]
@@ -244,6 +244,7 @@ impl<R: Recorder> Journal<R> {
         let queue = self.shared.queue();
         let poisoned = match &queue.ended {
             Some(JournalError::Poisoned { reason, .. }) => Some(Arc::clone(reason)),
+            Some(gone @ JournalError::Gone { .. }) => Some(Arc::from(gone.to_string())),
             _ => None,
         };
         Stats {

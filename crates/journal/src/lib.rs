@@ -9,7 +9,9 @@
 //! What it promises: an entry that was reported durable is found again after a crash or a power cut, byte for byte, once,
 //! and in order; and nothing is found that was not appended. A torn tail is cut only from the newest segment and only where
 //! nothing acknowledged can stand; damage anywhere else is named in the [`RecoveryReport`], stepped over, and the rest is
-//! served. A failed fsync poisons the journal for good. A full disk poisons nothing: the entries are given back.
+//! served. A failed fsync poisons the journal for good, and so does a folder that is removed, renamed or replaced while it is
+//! written to: each group is looked for under its name before it is reported. A full disk poisons nothing: the entries are
+//! given back.
 //! The bytes are drawn in `docs/formats/journal.md`.
 //!
 //! What it does not do: it knows nothing of samples, batches or time, and it drops nothing on its own: which segments may

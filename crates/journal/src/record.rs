@@ -65,8 +65,8 @@ pub trait Recorder: Send + 'static {
     /// The entry is on disk. `at` is its record's position, which can be read from now on.
     fn durable(&mut self, at: Position, entry: Self::Entry);
 
-    /// The entry is not on disk and never will be, except after [`JournalError::Poisoned`]: then it may or may not be found
-    /// when the journal is opened again.
+    /// The entry is not on disk and never will be, except after [`JournalError::Poisoned`] and [`JournalError::Gone`]: then it
+    /// may or may not be found when the journal is opened again.
     fn refused(&mut self, entry: Self::Entry, why: &JournalError);
 }
 

@@ -4,6 +4,7 @@
 //! load by themselves. The buffers live as long as the thread; per record nothing is allocated here.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use crate::catalog::Segment;
 use crate::disk::{self, DiskFile, DiskLock};
 use crate::error::JournalError;
 use crate::format::{self, FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FileHeader, FrameHeader, FrameKind, Place};
+use crate::journal::LOCK_NAME;
 use crate::options::SyncPolicy;
 use crate::queue::{Command, EndOnDrop, Shared, add};
 use crate::record::{Position, Recorder};
@@ -46,7 +48,7 @@ pub(crate) struct Writer<R: Recorder> {
     /// The segment before the next one, and its length.
     pub(crate) previous: (u64, u64),
     /// Held until the thread ends.
-    pub(crate) _lock: Box<dyn DiskLock>,
+    pub(crate) lock: Box<dyn DiskLock>,
     active: Option<Active>,
     /// The recorder must forget what it defined before the next entry.
     begin: bool,
@@ -80,7 +82,7 @@ impl<R: Recorder> Writer<R> {
             recorder,
             next_number,
             previous,
-            _lock: lock,
+            lock,
             active: None,
             begin: true,
             buffer: Vec::new(),
@@ -303,6 +305,7 @@ impl<R: Recorder> Writer<R> {
                 result = self.sync();
             }
         }
+        let result = result.and_then(|()| self.check_place());
         let full = matches!(result, Err(JournalError::Full { .. }));
         self.shared.counters.full.store(full, Ordering::Relaxed);
         self.tell(&result);
@@ -366,6 +369,17 @@ impl<R: Recorder> Writer<R> {
                 Err(self.poison(self.shared.poisoned("sync", &path, &error)))
             }
         }
+    }
+
+    /// Whoever removes or replaces the folder leaves us a file without a name: what stands in it is synced, and lost.
+    fn check_place(&mut self) -> Result<(), JournalError> {
+        let Some(active) = &self.active else { return Ok(()) };
+        let file = self.shared.catalog.path(active.number);
+        if active.file.stands_at(&file) { Ok(()) } else { Err(self.gone(file)) }
+    }
+
+    fn gone(&mut self, file: PathBuf) -> JournalError {
+        self.poison(JournalError::Gone { folder: self.shared.catalog.folder().to_owned(), file })
     }
 
     /// Tells the recorder of the group's entries, in order.
@@ -437,6 +451,10 @@ impl<R: Recorder> Writer<R> {
     fn begin_segment(&mut self) -> Result<(), JournalError> {
         self.check_reserve(FILE_HEADER_BYTES as u64)?;
         let catalog = Arc::clone(&self.shared.catalog);
+        let lock = catalog.folder().join(LOCK_NAME);
+        if !self.lock.stands_at(&lock) {
+            return Err(self.gone(lock)); // another folder stands here: segments of two journals would mix
+        }
         let number = self.next_number;
         self.next_number = number.saturating_add(1);
         let path = catalog.path(number);

@@ -6,6 +6,7 @@ mod ledger {
     pub(crate) mod book;
     mod damage;
     mod faults;
+    mod gone;
     mod ordinary;
     mod play;
     mod random;
