@@ -37,6 +37,8 @@ pub mod tag {
     pub const GET_NEXT: u8 = 0xa1;
     pub const RESPONSE: u8 = 0xa2;
     pub const GET_BULK: u8 = 0xa5;
+    /// Of v3 alone.
+    pub const REPORT: u8 = 0xa8;
 }
 
 /// What is wrong with a packet, and where.
@@ -101,6 +103,18 @@ pub enum Fault {
     /// A version other than v1 and v2c.
     #[error("SNMP version {0}, which is neither v1 nor v2c")]
     Version(i32),
+    /// A version other than v3 where v3 is spoken.
+    #[error("SNMP version {0}, which is not v3")]
+    NotV3(i32),
+    /// Message flags that are not one octet, or privacy without authentication.
+    #[error("message flags that v3 does not allow")]
+    Flags,
+    /// A security model other than USM (3).
+    #[error("security model {0}, which is not USM")]
+    SecurityModel(i32),
+    /// An engine id or a user name of more than 32 octets.
+    #[error("a name of {0} octets, where 32 are the most")]
+    NameLength(usize),
 }
 
 /// Reads one element after the other from a run of bytes inside a packet.
@@ -313,6 +327,16 @@ impl Writer {
             content.reversed.extend(number.to_le_bytes());
             content.reversed.push(0);
         });
+    }
+
+    /// Octets that were written so far: how far from the packet's end the next ones will lie.
+    pub(crate) fn written(&self) -> usize {
+        self.reversed.len()
+    }
+
+    /// Puts zero octets behind all that was written so far (a block cipher's padding).
+    pub(crate) fn pad(&mut self, count: usize) {
+        self.reversed.splice(0..0, std::iter::repeat_n(0, count));
     }
 
     fn header(&mut self, tag: u8, length: usize) {

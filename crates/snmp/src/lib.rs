@@ -21,6 +21,8 @@ mod oid;
 mod pdu;
 #[cfg(any(test, feature = "pretend"))]
 pub mod pretend;
+pub mod usm;
+pub mod v3;
 mod value;
 mod walk;
 

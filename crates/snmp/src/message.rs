@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::ber::{Fault, ParseError, Reader, Writer, tag};
+use crate::ber::{Element, Fault, ParseError, Reader, Writer, tag};
 use crate::oid::OidRef;
 use crate::pdu::{ErrorStatus, Pdu, PduKind, Varbind};
 use crate::value::Value;
@@ -58,27 +58,15 @@ pub struct Message<'a> {
 impl<'a> Message<'a> {
     /// Reads a packet to its end.
     pub fn read(packet: &'a [u8]) -> Result<Self, ParseError> {
-        let (header, mut body, trailing) = Header::read_to(packet)?;
-        let second = body.integer()?;
-        let third = body.integer()?;
-        let list = body.expect(tag::SEQUENCE)?;
-        body.end()?;
-        let varbinds = read_varbinds(list.reader())?;
-        let pdu = Pdu { kind: header.kind, request_id: header.request_id, second, third, varbinds };
+        let (header, body, trailing) = Header::read_to(packet)?;
+        let pdu = Pdu::read_behind_id(header.kind, header.request_id, body)?;
         Ok(Self { version: header.version, community: header.community, pdu, trailing })
     }
 
     /// Replaces `packet` by the encoded message, in the minimal encoding.
     pub fn write(&self, writer: &mut Writer, packet: &mut Vec<u8>) {
         writer.element(tag::SEQUENCE, |message| {
-            message.element(self.pdu.kind.tag(), |pdu| {
-                pdu.element(tag::SEQUENCE, |list| {
-                    self.pdu.varbinds.iter().rev().for_each(|varbind| write_varbind(list, varbind));
-                });
-                pdu.integer(tag::INTEGER, self.pdu.third.into());
-                pdu.integer(tag::INTEGER, self.pdu.second.into());
-                pdu.integer(tag::INTEGER, self.pdu.request_id.into());
-            });
+            self.pdu.write(message);
             message.octets(tag::OCTET_STRING, self.community);
             message.integer(tag::INTEGER, self.version.number().into());
         });
@@ -147,6 +135,41 @@ fn write_varbind(list: &mut Writer, varbind: &Varbind<'_>) {
         varbind.value.write(out);
         out.octets(tag::OBJECT_IDENTIFIER, varbind.name.content());
     });
+}
+
+impl<'a> Pdu<'a> {
+    /// Reads a PDU whose header has been read: one of v3, deciphered.
+    pub fn read(element: &Element<'a>) -> Result<Self, ParseError> {
+        let kind = PduKind::from_tag(element.tag).ok_or(element.fault(Fault::UnknownTag(element.tag)))?;
+        let mut body = element.reader();
+        let request_id = body.integer()?;
+        Self::read_behind_id(kind, request_id, body)
+    }
+
+    fn read_behind_id(kind: PduKind, request_id: i32, mut body: Reader<'a>) -> Result<Self, ParseError> {
+        let second = body.integer()?;
+        let third = body.integer()?;
+        let list = body.expect(tag::SEQUENCE)?;
+        body.end()?;
+        // A binding takes about 16 bytes; the guess only saves growing.
+        let mut varbinds = Vec::with_capacity(list.content.len() / 16);
+        for varbind in (Varbinds { list: list.reader() }) {
+            varbinds.push(varbind?);
+        }
+        Ok(Self { kind, request_id, second, third, varbinds })
+    }
+
+    /// Writes the PDU alone, in the minimal encoding.
+    pub fn write(&self, out: &mut Writer) {
+        out.element(self.kind.tag(), |pdu| {
+            pdu.element(tag::SEQUENCE, |list| {
+                self.varbinds.iter().rev().for_each(|varbind| write_varbind(list, varbind));
+            });
+            pdu.integer(tag::INTEGER, self.third.into());
+            pdu.integer(tag::INTEGER, self.second.into());
+            pdu.integer(tag::INTEGER, self.request_id.into());
+        });
+    }
 }
 
 /// Error status as it stands in a response, for readers of [`Message`]s.
