@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::ber::{ParseError, Writer};
+use crate::community::Community;
 use crate::error::Error;
 use crate::message::{Header, Message, Version};
 use crate::pdu::{ErrorStatus, PduKind, Request};
@@ -29,27 +30,6 @@ use crate::walk::{Cell, Reason, Walk};
 mod slots;
 
 use slots::{Slots, Ticket, Verdict};
-
-/// A community: a password in clear on the wire; hidden in our own output.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Community(Arc<[u8]>);
-
-impl Community {
-    /// Wraps the bytes.
-    pub fn new(bytes: impl AsRef<[u8]>) -> Self {
-        Self(bytes.as_ref().into())
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Community {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("<hidden>")
-    }
-}
 
 /// Whom to ask, and how patiently.
 #[derive(Clone, Debug)]

@@ -1,35 +1,46 @@
-//! The SNMP protocol engine, first part: a manager for v1 and v2c over UDP.
+//! The SNMP protocol engine: a manager for v1 and v2c over UDP.
 //!
-//! In: an address, a community, object identifiers. Out: values as the agent gave them ([`Value`]), or the reason why there are none.
+//! In: an address, credentials, object identifiers. Out: values as the agent gave them ([`Value`]), or the reason why there are none.
 //! What the numbers mean is not known here: no vendor, no MIB, no metric.
 //!
 //! - [`Oid`] and [`OidRef`]: object identifiers, owned and borrowed from a packet;
 //! - [`ber`]: the codec, which borrows from the packet and never panics on what comes from the network;
 //! - [`Message`], [`Pdu`], [`Request`]: what goes over the wire;
-//! - [`Walk`]: a bounded walk over a table's columns as a state machine without I/O and clock;
-//! - [`Client`]: one UDP socket per address family for all targets, timeouts and retries.
+//! - [`round`]: one round of a device, scalars and tables, as a state machine without I/O and clock;
+//! - [`engine`] (feature `engine`): one thread and few sockets for all devices, timeouts, limits, credentials.
 //!
-//! Not here yet: v3, traps, SET (never: a monitor does not write).
+//! Without the feature `engine` there is no network, no thread and no runtime in this crate.
 //!
-//! Limits: datagrams of 65,535 bytes, OIDs of 128 arcs of 32 bits, [`Limits`] per walk, [`Options::in_flight_max`] requests at once.
+//! Not here yet: traps. SET never: a monitor does not write.
+//!
+//! Limits: datagrams of 65,535 bytes, OIDs of 128 arcs of 32 bits, [`Limits`] per table.
 
 pub mod ber;
+#[cfg(feature = "engine")]
 mod client;
+mod community;
+#[cfg(feature = "engine")]
+pub mod engine;
+#[cfg(feature = "engine")]
 mod error;
 mod message;
 mod oid;
 mod pdu;
-#[cfg(any(test, feature = "pretend"))]
+#[cfg(all(feature = "engine", any(test, feature = "pretend")))]
 pub mod pretend;
+pub mod round;
 pub mod usm;
 pub mod v3;
 mod value;
 mod walk;
 
 pub use ber::{Fault, ParseError};
-pub use client::{Client, Community, Options, Reply, Stats, Target};
+#[cfg(feature = "engine")]
+pub use client::{Client, Options, Reply, Stats, Target};
+pub use community::Community;
+#[cfg(feature = "engine")]
 pub use error::Error;
-pub use message::{Header, Message, Version};
+pub use message::{Header, Message, Response, Varbinds, Version};
 pub use oid::{Index, Oid, OidError, OidRef};
 pub use pdu::{ErrorStatus, Pdu, PduKind, Request, RequestKind, Varbind};
 pub use value::Value;

@@ -74,6 +74,61 @@ impl<'a> Message<'a> {
     }
 }
 
+/// A response of which everything but its bindings has been read.
+#[derive(Clone, Debug)]
+pub struct Response<'a> {
+    /// The error status.
+    pub status: ErrorStatus,
+    /// Which binding is at fault, from 1; 0 where none is named.
+    pub index: usize,
+    /// The bindings, read one by one.
+    pub varbinds: Varbinds<'a>,
+}
+
+impl<'a> Response<'a> {
+    /// Reads a packet up to its bindings.
+    pub fn read(packet: &'a [u8]) -> Result<Self, ParseError> {
+        let (_, mut body, _) = Header::read_to(packet)?;
+        let status = ErrorStatus(body.integer()?);
+        let index = usize::try_from(body.integer()?).unwrap_or(0);
+        let list = body.expect(tag::SEQUENCE)?;
+        body.end()?;
+        Ok(Self { status, index, varbinds: Varbinds { list: list.reader() } })
+    }
+}
+
+/// Bindings of a packet, one by one; ends behind the first that cannot be read.
+#[derive(Clone, Debug)]
+pub struct Varbinds<'a> {
+    list: Reader<'a>,
+}
+
+impl<'a> Varbinds<'a> {
+    fn varbind(&mut self) -> Result<Varbind<'a>, ParseError> {
+        let mut varbind = self.list.expect(tag::SEQUENCE)?.reader();
+        let name: OidRef<'a> = varbind.expect(tag::OBJECT_IDENTIFIER)?.oid()?;
+        let value_at = varbind.offset();
+        let value = Value::read(&varbind.element()?, value_at)?;
+        varbind.end()?;
+        Ok(Varbind { name, value })
+    }
+}
+
+impl<'a> Iterator for Varbinds<'a> {
+    type Item = Result<Varbind<'a>, ParseError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.list.is_empty() {
+            return None;
+        }
+        let varbind = self.varbind();
+        if varbind.is_err() {
+            self.list = Reader::new(&[]);
+        }
+        Some(varbind)
+    }
+}
+
 /// What a receiver needs to find out whose packet this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
@@ -114,20 +169,6 @@ impl<'a> Header<'a> {
         let request_id = body.integer()?;
         Ok((Self { version, community, kind, request_id }, body, outer.left()))
     }
-}
-
-fn read_varbinds<'a>(mut list: Reader<'a>) -> Result<Vec<Varbind<'a>>, ParseError> {
-    // A binding takes about 16 bytes; the guess only saves growing.
-    let mut varbinds = Vec::with_capacity(list.left() / 16);
-    while !list.is_empty() {
-        let mut varbind = list.expect(tag::SEQUENCE)?.reader();
-        let name: OidRef<'a> = varbind.expect(tag::OBJECT_IDENTIFIER)?.oid()?;
-        let value_at = varbind.offset();
-        let value = Value::read(&varbind.element()?, value_at)?;
-        varbind.end()?;
-        varbinds.push(Varbind { name, value });
-    }
-    Ok(varbinds)
 }
 
 fn write_varbind(list: &mut Writer, varbind: &Varbind<'_>) {

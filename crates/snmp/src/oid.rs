@@ -190,6 +190,11 @@ impl<'a> OidRef<'a> {
         }
     }
 
+    /// Content bytes that were checked before.
+    pub(crate) fn from_checked(content: &'a [u8]) -> Self {
+        Self(content)
+    }
+
     /// The content bytes of its BER encoding.
     pub fn content(self) -> &'a [u8] {
         self.0
@@ -261,6 +266,11 @@ impl fmt::Debug for OidRef<'_> {
 pub struct Index<'a>(&'a [u8]);
 
 impl<'a> Index<'a> {
+    /// Bytes that were checked before, as part of an identifier.
+    pub(crate) fn from_checked(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// Its arcs.
     pub fn arcs(self) -> impl Iterator<Item = u32> + 'a {
         let mut rest = self.0;

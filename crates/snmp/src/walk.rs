@@ -122,6 +122,18 @@ pub enum Reason {
     /// A reply that cannot be read.
     #[error("the reply cannot be read: {0}")]
     Malformed(crate::ParseError),
+    /// The agent gave a row twice; going on would never end.
+    #[error("the agent answered {0} twice")]
+    Repeats(Oid),
+    /// The table was silent while the device answered; it is left alone for a while.
+    #[error("left alone after it did not answer")]
+    Parked,
+    /// SNMPv3: the device refuses the user, the digest or the level.
+    #[error("the device refuses: {0}")]
+    Refused(String),
+    /// The engine was stopped.
+    #[error("the engine was stopped")]
+    Stopped,
 }
 
 impl Reason {
@@ -146,6 +158,10 @@ impl Reason {
             Self::Unreachable => "unreachable",
             Self::EmptyReply => "empty_reply",
             Self::Malformed(_) => "malformed",
+            Self::Repeats(_) => "repeating_oid",
+            Self::Parked => "parked",
+            Self::Refused(_) => "refused",
+            Self::Stopped => "stopped",
         }
     }
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Community, Shared, Target};
+use super::{Shared, Target};
+use crate::community::Community;
 use crate::message::{Header, Version};
 
 const SLOT_BITS: u32 = 16;

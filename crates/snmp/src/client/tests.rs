@@ -255,8 +255,3 @@ async fn a_cancelled_request_gives_its_slot_back() {
     agent.misbehave([]);
     client.get(&target(&agent), &request).await.expect("the only slot is free again");
 }
-
-#[test]
-fn a_community_is_never_printed() {
-    assert_eq!(format!("{:?}", Community::new("secret")), "<hidden>");
-}
