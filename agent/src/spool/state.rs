@@ -131,6 +131,7 @@ impl State {
     /// A batch that recovery found, in journal order.
     pub(super) fn visited(&mut self, segment: u64, place: Place, identity: &BatchIdentity) {
         let wall = place.held.is_none();
+        self.note_reported(place.sequence, &identity.losses);
         self.note_missing(place.sequence, wall.then_some(identity.from));
         self.visited = Some((place.sequence, wall.then_some(identity.to)));
         self.note_segment(segment, place, (identity.from, identity.to));
@@ -148,6 +149,22 @@ impl State {
             _ => {}
         }
         self.pending += 1;
+    }
+
+    /// What a batch that waits reports comes with it: it need not be reported once more, which after many short lives would be
+    /// more than one report holds. Numbers that it gives up just before its own are no riddle.
+    fn note_reported(&mut self, sequence: u64, losses: &Losses) {
+        if losses.is_empty() || self.kept.done.contains(sequence) {
+            return;
+        }
+        let previous = self.visited.map_or(0, |(previous, _)| previous);
+        for (first, last) in losses.iter().filter_map(|loss| loss.sequences) {
+            if previous < first && last < sequence {
+                self.kept.done.insert(first, last);
+            }
+        }
+        let is_reported = |loss: &&Loss| losses.iter().any(|reported| reported == *loss);
+        self.kept.losses = self.kept.losses.iter().filter(|loss| !is_reported(loss)).copied().collect();
     }
 
     /// Numbers between two batches that are neither there nor done were in a damaged place, or never used after a crash.
