@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use model::Timestamp;
 use prometheus::Registry;
+use settings::Mistake;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -28,9 +29,9 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 pub enum StartError {
     /// The inputs' settings are wrong.
     #[error("cannot start the inputs: {0}")]
-    Inputs(String),
+    Inputs(Mistake),
     /// The registry holds metrics of these names already: one agent a registry.
-    #[error("cannot register the agent's metrics: {0}")]
+    #[error("cannot register the agent's metrics")]
     Metrics(#[from] prometheus::Error),
 }
 
@@ -112,7 +113,7 @@ fn target_sets(
     metrics: &Arc<Metrics>,
     clock: &Arc<Clock>,
     queue: &Arc<Mutex<Queue>>,
-) -> Result<Vec<Box<dyn TargetSet>>, String> {
+) -> Result<Vec<Box<dyn TargetSet>>, Mistake> {
     let mut sets = collection.build_inputs()?;
     let (clock, queue) = (Arc::clone(clock), Arc::clone(queue));
     let update = move |metrics: &Metrics| {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use model::Labels;
 use serde::Deserialize;
+use settings::{Mistake, Span};
 
 use crate::series::{Round, SeriesTable};
 
@@ -55,14 +56,36 @@ impl Context {
     }
 }
 
-/// Makes the target sets of all configured inputs. Reads no target and starts nothing, so that `check` can call it; an error
-/// names the input and what would be right.
-pub fn build(config: &Config, context: &Context) -> Result<Vec<Box<dyn TargetSet>>, CollectError> {
+/// Makes the target sets of all configured inputs. Reads no target and starts nothing, so that `check` can call it; a mistake
+/// is placed from the section `inputs` on.
+pub fn build(config: &Config, context: &Context) -> Result<Vec<Box<dyn TargetSet>>, Mistake> {
     let mut sets: Vec<Box<dyn TargetSet>> = Vec::new();
-    sets.extend(host::build(&config.host, context)?);
-    sets.extend(scrape::build(&config.scrape, context)?);
-    sets.extend(snmp::build(&config.snmp, context)?);
+    sets.extend(host::build(&config.host, context).map_err(|mistake| mistake.under("host"))?);
+    sets.extend(scrape::build(&config.scrape, context).map_err(|mistake| mistake.under("scrape"))?);
+    sets.extend(snmp::build(&config.snmp, context).map_err(|mistake| mistake.under("snmp"))?);
     Ok(sets)
+}
+
+/// What `check` looks at beyond [`build`]: files that inputs read while they run. A run names what is wrong with them and goes
+/// on with the rest, because somebody else may write them.
+pub fn check_files(config: &Config, context: &Context) -> Result<(), Mistake> {
+    host::check_files(&config.host, context).map_err(|mistake| mistake.under("host"))?;
+    scrape::check_files(&config.scrape, context).map_err(|mistake| mistake.under("scrape"))
+}
+
+/// Nothing is worth more than ten rounds a second; what is asked less than once a day looks dead in between.
+const INTERVAL_MIN: Span = Span::new(Duration::from_millis(100));
+const INTERVAL_MAX: Span = Span::from_secs(86_400);
+
+/// An interval that makes sense.
+fn check_interval(key: &str, interval: Span) -> Result<(), Mistake> {
+    if interval < INTERVAL_MIN {
+        return Err(Mistake::at(key, format!("{interval} is too often: write {INTERVAL_MIN} or more")));
+    }
+    if interval > INTERVAL_MAX {
+        return Err(Mistake::at(key, format!("{interval} is too rare: write {INTERVAL_MAX} or less")));
+    }
+    Ok(())
 }
 
 /// A set whose targets never change: the targets are announced once.

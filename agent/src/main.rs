@@ -53,6 +53,7 @@ fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         .build()?;
     match arguments.command {
         Command::Check => {
+            settings.check_files()?;
             println!("{}: good", arguments.config.display());
             Ok(())
         }

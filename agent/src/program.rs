@@ -1,8 +1,8 @@
 //! The program `pantau-agent`: inputs, schedule, spool and uplink in one process, from start to orderly end.
 //!
 //! Everything but the journal's thread and short disk and name look-ups runs on one thread. On SIGTERM or SIGINT: the last
-//! rounds are spooled, the collector is told that the silence has an order, and one last try of [`LAST_TRY`] is made to send
-//! what is fresh; what stays is sent after the next start. On SIGHUP the settings are read again: all of them take effect, or
+//! rounds are spooled, the collector is told that the silence has an order, and where it answers one last try of [`LAST_TRY`] is
+//! made to send what is fresh; what stays is sent after the next start. On SIGHUP the settings are read again: all of them take effect, or
 //! none.
 
 mod once;
@@ -27,12 +27,13 @@ use crate::metrics::{Metrics, own_targets};
 use crate::schedule::{Schedule, Shared};
 use crate::settings::Settings;
 use crate::spool::{self, Lane, Opening, Spool};
-use crate::uplink::{HttpTransport, Uplink};
+use crate::uplink::{self, Uplink};
 
 pub use once::once;
 
-/// How long the end of the program tries to send what is fresh.
-const LAST_TRY: Duration = Duration::from_secs(5);
+/// How long the end of the program tries to send what is fresh: some round trips over a satellite, on a connection that is open.
+/// Only where the collector answered last; else nothing is tried, because the spool keeps it all.
+const LAST_TRY: Duration = Duration::from_secs(2);
 
 /// How often the spool is looked after.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(15);
@@ -154,7 +155,7 @@ impl Running {
         alarm: &mpsc::UnboundedSender<&'static str>,
     ) -> anyhow::Result<Self> {
         let clock = Arc::new(Clock::system());
-        let transport = Arc::new(transport(&settings, &clock)?);
+        let transport = Arc::new(uplink::transport(&settings, &clock)?);
         let spool = Arc::new(open_spool(&settings, &clock)?);
         let metrics = Arc::new(Metrics::new());
         let sets = target_sets(&settings, &metrics, &clock, &spool)?;
@@ -209,7 +210,7 @@ impl Running {
                 && settings.limits.memory_bytes_max == self.settings.limits.memory_bytes_max,
             "the section spool and limits.memory_bytes_max take effect at a restart only: restart, or change them back"
         );
-        let transport = transport(&settings, &self.clock)?;
+        let transport = uplink::transport(&settings, &self.clock)?;
         let sets = target_sets(&settings, &self.metrics, &self.clock, &self.spool)?;
         self.uplink.replace(Arc::new(transport));
         self.schedule.replace(sets).await;
@@ -225,8 +226,12 @@ impl Running {
         self.backlog.abort();
         self.keeper.abort();
         self.draining.send_replace(true);
-        if tokio::time::timeout(LAST_TRY, self.live).await.is_err() {
-            tracing::info!("{} batches wait for the next start", self.spool.stats().pending);
+        let last_try = if self.uplink.is_well() { LAST_TRY } else { Duration::ZERO };
+        // An end that was cut short is known by what still waits.
+        let _ = tokio::time::timeout(last_try, self.live).await;
+        let waiting = self.spool.stats().pending;
+        if waiting > 0 {
+            tracing::info!("{waiting} batches wait in the spool for the next start");
         }
         let spool = self.spool;
         tokio::task::spawn_blocking(move || spool.close())
@@ -234,13 +239,6 @@ impl Running {
             .context("the spool's last writing was cut short")?
             .context("cannot close the spool")
     }
-}
-
-fn transport(settings: &Settings, clock: &Arc<Clock>) -> anyhow::Result<HttpTransport> {
-    let uplink = settings.uplink.as_ref().context(
-        "the settings have no section uplink: `pantau-collector agents add` prints the lines that belong there",
-    )?;
-    HttpTransport::new(settings, uplink, Arc::clone(clock)).context("cannot use the section uplink")
 }
 
 fn open_spool(settings: &Settings, clock: &Arc<Clock>) -> anyhow::Result<Spool> {
@@ -283,7 +281,7 @@ fn target_sets(
     spool: &Arc<Spool>,
 ) -> anyhow::Result<Vec<Box<dyn TargetSet>>> {
     let collection = settings.collection();
-    let mut sets = collection.build_inputs().map_err(anyhow::Error::msg)?;
+    let mut sets = collection.build_inputs().map_err(|mistake| settings.wrong(&mistake))?;
     let (clock, spool) = (Arc::clone(clock), Arc::clone(spool));
     let update = move |metrics: &Metrics| note(metrics, &clock, &spool);
     sets.push(own_targets(Arc::clone(metrics), &collection.context(), Box::new(update)));

@@ -94,6 +94,15 @@ pub enum RelabelError {
     },
 }
 
+impl RelabelError {
+    /// Which rule of the list, from 1.
+    pub fn rule(&self) -> usize {
+        match self {
+            Self::Fields { rule, .. } | Self::Regex { rule, .. } => *rule,
+        }
+    }
+}
+
 /// Rules that can be applied.
 #[derive(Clone, Debug, Default)]
 pub struct Rules(Vec<Rule>);

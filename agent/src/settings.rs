@@ -13,9 +13,12 @@ use journal::SyncPolicy;
 use model::Labels;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
-use settings::{Bytes, Secret, SettingsError, Span};
+use settings::{Bytes, Mistake, Secret, SettingsError, Source, Span};
 
 use crate::inputs;
+
+const NO_UPLINK: &str = "the settings have no section uplink, which says where to send and with which token: \
+                         `pantau-collector agents add NAME --region CODE --site SITE` on the collector's machine prints it";
 
 /// The settings file of `pantau-agent`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -41,6 +44,9 @@ pub struct Settings {
     /// Folder of the settings file: relative paths start there.
     #[serde(skip)]
     pub base: PathBuf,
+    /// The file's text, by which mistakes are placed.
+    #[serde(skip)]
+    source: Source,
 }
 
 /// What an embedding program needs: identity, inputs and limits.
@@ -97,6 +103,20 @@ impl Default for Spool {
 impl Spool {
     /// The smallest bound on a spool: a few segments.
     pub const BYTES_MIN: u64 = 4 << 20;
+
+    fn check(&self, base: &Path) -> Result<(), Mistake> {
+        let least = Bytes::new(Self::BYTES_MIN);
+        if self.bytes_max < least {
+            return Err(Mistake::at("bytes_max", format!("{} is less than {least}", self.bytes_max)));
+        }
+        let folder = base.join(&self.folder);
+        if self.folder.as_os_str().is_empty() || (folder.exists() && !folder.is_dir()) {
+            let why =
+                format!("{:?} is no folder: write the path of one, which is made if need be", self.folder);
+            return Err(Mistake::at("folder", why));
+        }
+        Ok(())
+    }
 }
 
 /// When the spool is synced.
@@ -151,6 +171,9 @@ impl Uplink {
     /// The most collectors.
     pub const COLLECTORS_MAX: usize = 16;
 
+    /// Longer than this an answer is none.
+    const TIMEOUT_MAX: Span = Span::from_secs(600);
+
     const fn default_timeout() -> Span {
         Span::from_secs(30)
     }
@@ -168,6 +191,27 @@ pub struct Limits {
     pub series_per_target_max: usize,
     /// Batches in memory while the disk takes none, or while an embedding collector is not ready.
     pub memory_bytes_max: Bytes,
+}
+
+impl Limits {
+    /// Room for one small batch.
+    const MEMORY_BYTES_MIN: Bytes = Bytes::new(64 << 10);
+
+    fn check(&self) -> Result<(), Mistake> {
+        if self.series_per_target_max == 0 {
+            let why = "with 0 series nothing is kept: write 1 or more, or leave it out for 50000";
+            return Err(Mistake::at("series_per_target_max", why));
+        }
+        if self.memory_bytes_max < Self::MEMORY_BYTES_MIN {
+            let why = format!(
+                "{} hold no batch: write {} or more, or leave it out for 8MiB",
+                self.memory_bytes_max,
+                Self::MEMORY_BYTES_MIN
+            );
+            return Err(Mistake::at("memory_bytes_max", why));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Limits {
@@ -409,39 +453,45 @@ impl FromStr for Sync {
     }
 }
 
-/// Why settings cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckError {
-    /// They cannot be read, or say what nobody knows.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// They contradict themselves or ask for what is not there.
-    #[error("{file}: {why}")]
-    Wrong {
-        /// The settings file.
-        file: String,
-        /// What is wrong and what would be right.
-        why: String,
-    },
-}
-
 impl Settings {
-    /// Reads a settings file and checks all that can be checked without starting anything.
-    pub fn load(path: &Path) -> Result<Self, CheckError> {
-        let mut settings: Self = settings::load(path)?;
-        settings.base = path.parent().unwrap_or(Path::new("")).to_owned();
-        settings.check().map_err(|why| CheckError::Wrong { file: path.display().to_string(), why })?;
+    /// Reads a settings file and checks its values; everything that `once` needs.
+    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+        Self::from_source(Source::read(path)?, path.parent().unwrap_or(Path::new("")))
+    }
+
+    fn from_source(source: Source, base: &Path) -> Result<Self, SettingsError> {
+        let mut settings: Self = source.parse()?;
+        settings.base = base.to_owned();
+        settings.check().map_err(|mistake| source.wrong(&mistake))?;
+        settings.source = source;
         Ok(settings)
     }
 
+    /// A mistake at the place in the file where it stands.
+    pub fn wrong(&self, mistake: &Mistake) -> SettingsError {
+        self.source.wrong(mistake)
+    }
+
+    /// The section `uplink`, which only `once` can do without.
+    pub fn uplink(&self) -> Result<&Uplink, SettingsError> {
+        self.uplink.as_ref().ok_or_else(|| self.wrong(&Mistake::at("uplink", NO_UPLINK)))
+    }
+
+    /// What `check` looks at beyond [`Settings::load`]: the uplink with its token and CA, without which a run does not begin,
+    /// and the files that inputs read while they run.
+    pub fn check_files(&self) -> Result<(), SettingsError> {
+        crate::uplink::check(self)?;
+        let collection = self.collection();
+        let inputs = inputs::check_files(&self.inputs, &collection.context());
+        inputs.map_err(|mistake| self.wrong(&mistake.under("inputs")))
+    }
+
     /// Checks what no single value shows.
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), Mistake> {
         if let Some(uplink) = &self.uplink {
-            uplink.check()?;
+            uplink.check().map_err(|mistake| mistake.under("uplink"))?;
         }
-        if self.spool.bytes_max.get() < Spool::BYTES_MIN {
-            return Err(format!("spool.bytes_max is less than {}", Bytes::new(Spool::BYTES_MIN)));
-        }
+        self.spool.check(&self.base).map_err(|mistake| mistake.under("spool"))?;
         self.collection().build_inputs().map(drop)
     }
 
@@ -459,22 +509,33 @@ impl Settings {
 }
 
 impl Uplink {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), Mistake> {
         if self.collectors.is_empty() || self.collectors.len() > Self::COLLECTORS_MAX {
-            return Err(format!("uplink.collectors must name 1 to {} collectors", Self::COLLECTORS_MAX));
+            let why = format!("it must name 1 to {} collectors", Self::COLLECTORS_MAX);
+            return Err(Mistake::at("collectors", why));
         }
         if self.ca_fingerprint.is_some() && self.ca_file.is_some() {
-            return Err("uplink.ca_fingerprint and uplink.ca_file exclude each other: leave one out".into());
+            let why = "ca_fingerprint and ca_file exclude each other: leave one out";
+            return Err(Mistake::at("ca_file", why));
         }
-        if self.timeout.get().is_zero() || self.connect_timeout.get().is_zero() {
-            return Err("uplink.timeout and uplink.connect_timeout must be longer than 0s".into());
+        for (key, span) in [("timeout", self.timeout), ("connect_timeout", self.connect_timeout)] {
+            if span.get().is_zero() || span > Self::TIMEOUT_MAX {
+                let why = format!(
+                    "{span} is no time to wait: write more than 0s and at most {}",
+                    Self::TIMEOUT_MAX
+                );
+                return Err(Mistake::at(key, why));
+            }
         }
-        let open = self.collectors.iter().find(|url| !url.is_tls() && !url.is_own_machine());
-        match open {
-            Some(url) if !self.insecure => Err(format!(
-                "uplink.collectors: {} is not encrypted, so that anybody on the way can read the token: write https://, or set uplink.insecure: true",
-                url.as_str()
-            )),
+        let is_open = |url: &CollectorUrl| !url.is_tls() && !url.is_own_machine();
+        match self.collectors.iter().position(is_open) {
+            Some(index) if !self.insecure => {
+                let why = format!(
+                    "{} is not encrypted, so that anybody on the way can read the token: write https://, or set uplink.insecure: true",
+                    self.collectors[index].as_str()
+                );
+                Err(Mistake::new(why).item(index).under("collectors"))
+            }
             _ => Ok(()),
         }
     }
@@ -497,9 +558,10 @@ impl Collection {
         }
     }
 
-    /// Makes the target sets; starts nothing. The error says what would be right.
-    pub fn build_inputs(&self) -> Result<Vec<Box<dyn inputs::TargetSet>>, String> {
-        inputs::build(&self.inputs, &self.context()).map_err(|error| error.0)
+    /// Checks the limits and makes the target sets; starts nothing.
+    pub fn build_inputs(&self) -> Result<Vec<Box<dyn inputs::TargetSet>>, Mistake> {
+        self.limits.check().map_err(|mistake| mistake.under("limits"))?;
+        inputs::build(&self.inputs, &self.context()).map_err(|mistake| mistake.under("inputs"))
     }
 }
 
@@ -513,11 +575,9 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        let error = match settings::parse::<Settings>(text, "agent.yaml") {
-            Ok(settings) => settings.check().expect_err("the settings are wrong"),
-            Err(error) => error.to_string(),
-        };
-        assert!(error.contains(expected), "{error:?} should contain {expected:?}");
+        let source = Source::new(text, "agent.yaml");
+        let error = Settings::from_source(source, Path::new("/nowhere")).expect_err("the settings are wrong");
+        assert!(error.to_string().contains(expected), "{error:?} should contain {expected:?}");
     }
 
     #[test]
@@ -548,9 +608,82 @@ mod tests {
         check("identity: {labels: {\"a-b\": x}}\n", "agent.yaml:1:");
         check("spool: {sync: sometimes}\n", "agent.yaml:1:15: ");
         check("spool: {sync: 1h}\n", "up to 5m");
-        check("spool: {bytes_max: 1KiB}\n", "less than 4MiB");
+        check("spool: {bytes_max: 1KiB}\n", "agent.yaml:1:20: spool.bytes_max: 1KiB is less than 4MiB");
+        check("spool: {folder: ''}\n", "agent.yaml:1:17: spool.folder: \"\" is no folder");
+        check("spool:\n  folder: /dev/null\n", "agent.yaml:2:11: spool.folder: \"/dev/null\" is no folder");
         check("uplnk: {}\n", "agent.yaml:1:1: ");
         check("uplink: {collectors: [https://a]}\n", "token");
+    }
+
+    #[test]
+    fn mistakes_of_several_fields_are_named_at_the_field_concerned() {
+        check(
+            "limits:\n  memory_bytes_max: 0\n",
+            "agent.yaml:2:21: limits.memory_bytes_max: 0 hold no batch",
+        );
+        check("limits:\n  series_per_target_max: 0\n", "agent.yaml:2:26: limits.series_per_target_max: ");
+        check(
+            &format!("{UPLINK}https://a]\n  timeout: 0s\n"),
+            "agent.yaml:4:12: uplink.timeout: 0s is no time",
+        );
+        check(
+            &format!("{UPLINK}https://a]\n  connect_timeout: 1d\n"),
+            "agent.yaml:4:20: uplink.connect_timeout: ",
+        );
+        check(
+            &format!("{UPLINK}https://a, http://b]\n"),
+            "agent.yaml:3:27: uplink.collectors[1]: http://b is not",
+        );
+        let both = format!("{UPLINK}https://a]\n  ca_file: x\n  ca_fingerprint: \"{}\"\n", "ab".repeat(32));
+        check(&both, "agent.yaml:4:12: uplink.ca_file: ");
+        check(
+            "inputs:\n  host:\n    timeout: 1m\n",
+            "agent.yaml:3:14: inputs.host.timeout: 1m must lie between",
+        );
+        check(
+            "inputs:\n  scrape:\n    - job_name: a\n      scrape_timeout: 1m\n",
+            "agent.yaml:4:23: inputs.scrape[0].scrape_timeout: 1m is longer",
+        );
+        check(
+            "inputs:\n  snmp:\n    - community: {file: none}\n      targets: [{address: a}]\n",
+            "agent.yaml:4:17: inputs.snmp[0].targets[0].community: target a: cannot read the secret",
+        );
+        check(
+            "inputs: {snmp: [{retries: 99, targets: []}]}\n",
+            "agent.yaml:1:27: inputs.snmp[0].retries: 99 are too many",
+        );
+    }
+
+    fn check_files(text: &str, folder: &Path, expected: &str) {
+        let settings = Settings::from_source(Source::new(text, "agent.yaml"), folder).expect("good values");
+        let said = settings.check_files().map_or_else(|error| error.to_string(), |()| "good".into());
+        assert!(said.starts_with(expected), "{said:?} should begin with {expected:?}");
+    }
+
+    #[test]
+    fn check_says_which_file_is_missing_or_empty() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+        check_files("", folder.path(), "agent.yaml:1:1: uplink: the settings have no section uplink");
+        let text = "uplink:\n  collectors: [https://a]\n  token: {file: token}\n";
+        check_files(text, folder.path(), "agent.yaml:3:10: uplink.token: cannot read the secret in ");
+        write("token", "\n");
+        check_files(text, folder.path(), "agent.yaml:3:10: uplink.token: the secret in ");
+        write("token", "two words");
+        check_files(text, folder.path(), "agent.yaml:3:10: uplink.token: the token holds characters");
+        write("token", "pantau_abc\n");
+        let with_ca = format!("{text}  ca_file: ca.pem\n");
+        check_files(&with_ca, folder.path(), "agent.yaml:4:12: uplink.ca_file: cannot read the CAs in ");
+        write("ca.pem", "");
+        check_files(&with_ca, folder.path(), "agent.yaml:4:12: uplink.ca_file: cannot read the CAs in ");
+        let plain = "uplink: {collectors: [http://127.0.0.1:1], token: {file: token}}\n";
+        check_files(plain, folder.path(), "good");
+        let textfile = format!("{plain}inputs: {{host: {{textfile: {{folders: [none]}}}}}}\n");
+        check_files(
+            &textfile,
+            folder.path(),
+            "agent.yaml:2:38: inputs.host.textfile.folders[0]: there is no folder",
+        );
     }
 
     #[test]

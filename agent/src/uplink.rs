@@ -16,6 +16,7 @@
 //! With several collectors the next one is tried at once; only when all have failed the lane waits, twice as long each time,
 //! at most a minute, with full jitter. After [`HOME_AFTER`] the first collector is tried again.
 
+mod advice;
 pub(crate) mod backoff;
 mod http;
 mod split;
@@ -35,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::spool::{Claim, Lane, Outcome, Outgoing, Spool};
 use backoff::Backoff;
 
+pub(crate) use advice::{check, transport};
 pub(crate) use http::HttpTransport;
 
 /// How long another collector than the first is used before the first is tried again.
@@ -116,6 +118,8 @@ struct Route {
     since: Instant,
     backoff: Backoff,
     until: Option<Instant>,
+    /// Whether the last request was answered well; nobody has asked yet: yes.
+    well: bool,
     faults: Summary,
 }
 
@@ -145,6 +149,7 @@ impl Uplink {
             since: Instant::now(),
             backoff: Backoff::new(),
             until: None,
+            well: true,
             faults: Summary::new(FAULT_EVERY),
         };
         Self { spool, clock, metrics, transport: Mutex::new(transport), route: Mutex::new(route) }
@@ -163,7 +168,9 @@ impl Uplink {
         let mut changes = self.spool.changes();
         loop {
             changes.mark_unchanged();
-            self.wait_for_route().await;
+            if !self.wait_for_route(&mut draining).await {
+                return;
+            }
             if lane == Lane::Live {
                 self.stamp_held();
             }
@@ -194,14 +201,22 @@ impl Uplink {
         }
     }
 
-    async fn wait_for_route(&self) {
+    /// Waits until requests may go out again. False where the end is asked for meanwhile: nobody answers, and what waits is
+    /// safe in the spool.
+    async fn wait_for_route(&self, draining: &mut watch::Receiver<bool>) -> bool {
         loop {
             let until = lock(&self.route).until;
-            match until.filter(|until| *until > Instant::now()) {
-                Some(until) => tokio::time::sleep_until(until).await,
-                None => return,
+            let Some(until) = until.filter(|until| *until > Instant::now()) else { return true };
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                Ok(_) = draining.wait_for(|draining| *draining) => return false,
             }
         }
+    }
+
+    /// Whether the last request, if there was one, was answered by a collector that can take batches.
+    pub(crate) fn is_well(&self) -> bool {
+        lock(&self.route).well
     }
 
     /// Sends a request on the present route; answers whom it asked, too.
@@ -335,6 +350,7 @@ impl Uplink {
         let mut route = lock(&self.route);
         route.failed = 0;
         route.until = None;
+        route.well = true;
         route.backoff.well();
         if let Say::Recovered { after } = route.faults.well(self.now()) {
             tracing::info!("uplink: well again after {}", settings::Span::new(after));
@@ -344,6 +360,7 @@ impl Uplink {
     fn failed(&self, collector: usize, retry_after: Option<Duration>, why: &str) {
         let collectors = lock(&self.transport).collectors();
         let mut route = lock(&self.route);
+        route.well = false;
         // Where both lanes failed at the same collector, one of them has moved on already.
         if route.collector % collectors == collector {
             route.collector = (collector + 1) % collectors;

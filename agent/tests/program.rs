@@ -184,6 +184,26 @@ fn a_run_sends_reloads_ends_in_order_and_goes_on_where_it_was() {
     assert!(well, "{log}");
 }
 
+/// What is in the spool is safe: nobody waits for a collector that does not answer.
+#[test]
+fn an_end_without_a_collector_is_quick() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // One that refuses, and one that takes connections and says nothing.
+    let refusing = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    for address in [refusing, silent.local_addr().expect("bound")] {
+        let more = "  timeout: 500ms\n";
+        let mut running = Running::start(&write_settings(folder.path(), address, more));
+        running.wait_for("batches wait in the spool");
+        let begun = std::time::Instant::now();
+        running.signal(Signal::TERM);
+        let (well, log) = running.ended();
+        assert!(well && log.contains("batches wait in the spool for the next start"), "{log}");
+        let took = begun.elapsed();
+        assert!(took < Duration::from_millis(1500), "the end took {took:?}: {log}");
+    }
+}
+
 /// Replaces what follows the first five lines.
 fn write_settings_text(config: &Path, more: &str) {
     let text = std::fs::read_to_string(config).expect("readable");

@@ -9,6 +9,7 @@ use pantau_agent::inputs::BoxFuture;
 use pantau_agent::settings::{Collection, ExtraLabels, Limits};
 use pantau_agent::{Batch, DeliverError, Delivered, Outlet};
 use serde::Deserialize;
+use settings::Mistake;
 use wire::identity::{BatchIdentity, Cause, Envelope, Loss};
 use wire::negotiate::Message;
 
@@ -45,14 +46,14 @@ impl Default for Config {
 
 impl Config {
     /// As the agent's library wants it.
-    pub fn collection(&self, instance: &str, base: &Path) -> Result<Collection, String> {
+    pub fn collection(&self, instance: &str, base: &Path) -> Result<Collection, Mistake> {
         let mut collection = Collection {
             inputs: self.inputs.clone(),
             limits: self.limits.clone(),
             base: base.to_owned(),
             ..Collection::default()
         };
-        collection.identity.instance = Some(instance.parse()?);
+        collection.identity.instance = Some(instance.parse().map_err(|why: String| Mistake::new(why))?);
         collection.identity.labels = self.labels.clone();
         collection.build_inputs().map(|_| collection)
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use settings::Span;
+use settings::{Mistake, Span};
 
 use self::crew::{Clock, Collector, Crew, Outcome, RealClock, Seat};
 use self::failure::Failure;
@@ -123,9 +123,6 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Meant for measurements: no host's figures are worth more than one round a second.
-    const INTERVAL_MIN: Duration = Duration::from_millis(100);
-
     fn timeout(&self) -> Span {
         self.timeout.unwrap_or(Span::from_secs(10).min(self.interval))
     }
@@ -134,28 +131,47 @@ impl Config {
         self.source_timeout.unwrap_or(Span::from_secs(3).min(self.timeout()))
     }
 
-    fn validate(&self) -> Result<(), CollectError> {
+    fn validate(&self) -> Result<(), Mistake> {
         let (interval, timeout) = (self.interval, self.timeout());
-        let bad = |what: String| Err(CollectError(format!("inputs.host: {what}")));
-        if interval.get() < Self::INTERVAL_MIN {
-            return bad(format!("interval: {interval} is too often: write 100ms or more"));
-        }
+        super::check_interval("interval", interval)?;
+        let bad = |key, what: String| Err(Mistake::at(key, what));
         if timeout.get().is_zero() || timeout > interval {
-            return bad(format!("timeout: {timeout} must lie between 0 and the interval, {interval}"));
+            return bad("timeout", format!("{timeout} must lie between 0 and the interval, {interval}"));
         }
         let source = self.source_timeout();
         if source.get().is_zero() || source > timeout {
-            return bad(format!("source_timeout: {source} must lie between 0 and the timeout, {timeout}"));
+            return bad("source_timeout", format!("{source} must lie between 0 and the timeout, {timeout}"));
         }
         if self.job.is_empty() {
-            return bad("job: is empty: write node, or another name".into());
+            return bad("job", "it is empty: write node, or another name".into());
         }
-        Ok(())
+        self.textfile.validate().map_err(|mistake| mistake.under("textfile"))
     }
 }
 
+/// Folders that are named must be there; the usual ones need not, because not every system has them.
+pub(super) fn check_files(config: &Config, context: &Context) -> Result<(), Mistake> {
+    if !config.enabled {
+        return Ok(());
+    }
+    let usual = Config::default();
+    let folders = [
+        ("path_procfs", &config.path_procfs, &usual.path_procfs),
+        ("path_sysfs", &config.path_sysfs, &usual.path_sysfs),
+        ("path_rootfs", &config.path_rootfs, &usual.path_rootfs),
+        ("path_udev", &config.path_udev, &usual.path_udev),
+    ];
+    for (key, folder, _) in folders.iter().filter(|(_, folder, usual)| folder != usual) {
+        let folder = context.base.join(folder);
+        if !folder.is_dir() {
+            return Err(Mistake::at(key, format!("there is no folder {}", folder.display())));
+        }
+    }
+    config.textfile.check_files(&context.base).map_err(|mistake| mistake.under("textfile"))
+}
+
 /// The target set of the section: this machine, or nothing where it is switched off.
-pub fn build(config: &Config, context: &Context) -> Result<Option<Box<dyn TargetSet>>, CollectError> {
+pub fn build(config: &Config, context: &Context) -> Result<Option<Box<dyn TargetSet>>, Mistake> {
     config.validate()?;
     if !config.enabled {
         return Ok(None);

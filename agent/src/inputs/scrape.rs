@@ -18,10 +18,10 @@ use std::sync::Arc;
 
 use model::Labels;
 use serde::Deserialize;
-use settings::{Bytes, Secret, Span};
+use settings::{Bytes, Mistake, Secret, Span};
 
-use crate::inputs::{CollectError, Context, TargetSet};
-use crate::relabel::{self, Rules};
+use crate::inputs::{Context, TargetSet};
+use crate::relabel::{self, RelabelError, Rules};
 
 mod client;
 mod discovery;
@@ -37,6 +37,8 @@ pub const TARGETS_MAX: usize = 10_000;
 pub const LABELS_MAX: usize = 256;
 /// The size of an unpacked page, where the settings give no smaller one.
 pub const BODY_BYTES_MAX: u64 = 16 << 20;
+/// The most that the settings may allow a page to have: it is held in memory.
+const BODY_SIZE_LIMIT_MAX: Bytes = Bytes::new(1 << 30);
 
 /// A job: targets that are asked alike.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -234,9 +236,12 @@ struct Job {
 }
 
 impl Job {
-    fn new(config: &Config, context: &Context) -> Result<Self, String> {
+    fn new(config: &Config, context: &Context) -> Result<Self, Mistake> {
         check(config)?;
-        let rules = |rules, list: &str| Rules::new(rules).map_err(|why| format!("{list}: {why}"));
+        let rules = |rules, list| {
+            let wrong = |why: RelabelError| Mistake::new(why.to_string()).item(why.rule() - 1).under(list);
+            Rules::new(rules).map_err(wrong)
+        };
         let mut hasher = DefaultHasher::new();
         format!("{config:?} {context:?}").hash(&mut hasher);
         Ok(Self {
@@ -261,40 +266,66 @@ impl Job {
     }
 }
 
-fn check(config: &Config) -> Result<(), String> {
-    let interval = config.scrape_interval.get();
-    let timeout = config.scrape_timeout.map(Span::get);
+fn check(config: &Config) -> Result<(), Mistake> {
+    let bad = |key, why: String| Err(Mistake::at(key, why));
+    let interval = config.scrape_interval;
     if config.job_name.is_empty() {
-        return Err("job_name is empty".into());
+        return bad("job_name", "it is empty: write a name".into());
     }
-    if interval.is_zero() || timeout.is_some_and(|timeout| timeout.is_zero()) {
-        return Err("scrape_interval and scrape_timeout must be longer than 0".into());
+    super::check_interval("scrape_interval", interval)?;
+    match config.scrape_timeout {
+        Some(timeout) if timeout.get().is_zero() => {
+            return bad("scrape_timeout", "it must be longer than 0".into());
+        }
+        Some(timeout) if timeout > interval => {
+            return bad("scrape_timeout", format!("{timeout} is longer than scrape_interval, {interval}"));
+        }
+        _ => {}
     }
-    if timeout.is_some_and(|timeout| timeout > interval) {
-        return Err("scrape_timeout is longer than scrape_interval".into());
-    }
-    if config.body_size_limit.get() == 0 {
-        return Err("body_size_limit must be more than 0; leave it out for 16MiB".into());
+    if config.body_size_limit.get() == 0 || config.body_size_limit > BODY_SIZE_LIMIT_MAX {
+        let usual = Bytes::new(BODY_BYTES_MAX);
+        let why =
+            format!("it must be more than 0 and at most {BODY_SIZE_LIMIT_MAX}; leave it out for {usual}");
+        return bad("body_size_limit", why);
     }
     if config.basic_auth.is_some() && config.authorization.is_some() {
-        return Err("basic_auth and authorization exclude each other".into());
+        return bad("authorization", "basic_auth and authorization exclude each other: leave one out".into());
     }
     Ok(())
 }
 
-/// Makes a target set for each job. Reads certificates, but no target and no target file.
-pub fn build(configs: &[Config], context: &Context) -> Result<Vec<Box<dyn TargetSet>>, CollectError> {
+/// Makes a target set for each job; a target listed in the settings that cannot be one is refused. Reads certificates, but no
+/// target and no target file.
+pub fn build(configs: &[Config], context: &Context) -> Result<Vec<Box<dyn TargetSet>>, Mistake> {
     let mut sets: Vec<Box<dyn TargetSet>> = Vec::new();
-    for (index, config) in configs.iter().enumerate() {
-        let name = &config.job_name;
-        let wrong = |why: String| CollectError(format!("inputs: scrape: job {name:?}: {why}"));
-        if configs[..index].iter().any(|other| other.job_name == *name) {
-            return Err(wrong("another job has the same name".into()));
-        }
-        let job = Job::new(config, context).map_err(wrong)?;
-        sets.push(Box::new(Discovery::new(Arc::new(job)).map_err(wrong)?));
+    for (index, discovery) in discoveries(configs, context)?.into_iter().enumerate() {
+        discovery.check_listed().map_err(|mistake| mistake.item(index))?;
+        sets.push(Box::new(discovery));
     }
     Ok(sets)
+}
+
+/// Reads target files and credentials, which a run reads again and again: what is wrong with them there costs only the targets
+/// concerned.
+pub(super) fn check_files(configs: &[Config], context: &Context) -> Result<(), Mistake> {
+    for (index, discovery) in discoveries(configs, context)?.iter().enumerate() {
+        discovery.check_files().map_err(|mistake| mistake.item(index))?;
+    }
+    Ok(())
+}
+
+fn discoveries(configs: &[Config], context: &Context) -> Result<Vec<Discovery>, Mistake> {
+    let mut discoveries = Vec::new();
+    for (index, config) in configs.iter().enumerate() {
+        let name = &config.job_name;
+        if configs[..index].iter().any(|other| other.job_name == *name) {
+            let why = format!("another job has the name {name:?}: each needs its own");
+            return Err(Mistake::at("job_name", why).item(index));
+        }
+        let job = Job::new(config, context).map_err(|mistake| mistake.item(index))?;
+        discoveries.push(Discovery::new(Arc::new(job)).map_err(|mistake| mistake.item(index))?);
+    }
+    Ok(discoveries)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,7 @@ use journal::disk::RealDisk;
 use model::{Labels, is_label_name};
 use regex::Regex;
 use serde::Deserialize;
-use settings::{Secret, Span};
+use settings::{Mistake, Secret, Source, Span};
 use snmp::{Client, Community};
 
 use crate::inputs::{CollectError, Context, Input, Target, TargetSet};
@@ -158,45 +158,69 @@ fn default_rows_max() -> u32 {
     20_000
 }
 
-/// Why a group of devices cannot be watched.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A setting is wrong; the text says which and what would be right.
-    #[error("snmp: {0}")]
-    Invalid(String),
-    /// A file cannot be read.
-    #[error("snmp: {0}")]
-    File(#[from] settings::SettingsError),
-    /// A community cannot be had.
-    #[error("snmp: target {target}: {why}")]
-    Secret {
-        /// Whose community.
-        target: String,
-        /// Why not.
-        why: settings::SecretError,
-    },
-}
-
-impl From<ConfigError> for CollectError {
-    fn from(error: ConfigError) -> Self {
-        Self(error.to_string())
-    }
-}
-
 /// Makes a set of targets for each group. Reads settings, files and communities, asks nobody.
 ///
 /// # Errors
-/// The first thing that is wrong with a group.
-pub fn build(configs: &[Config], context: &Context) -> Result<Vec<Box<dyn TargetSet>>, CollectError> {
+/// The first thing that is wrong, placed from the list on.
+pub fn build(configs: &[Config], context: &Context) -> Result<Vec<Box<dyn TargetSet>>, Mistake> {
     let memory = match &context.state {
         Some(folder) => Memory::in_folder(Arc::new(RealDisk), folder),
         None => Memory::volatile(),
     };
     let shared = Shared::new(memory);
-    let group = |config: &Config| -> Result<Box<dyn TargetSet>, CollectError> {
-        Ok(Box::new(Group::new(config.clone(), context.clone(), shared.clone())?))
+    let group = |(index, config): (usize, &Config)| -> Result<Box<dyn TargetSet>, Mistake> {
+        let group = Group::new(config.clone(), context.clone(), shared.clone());
+        Ok(Box::new(group.map_err(|mistake| mistake.item(index))?))
     };
-    configs.iter().map(group).collect()
+    configs.iter().enumerate().map(group).collect()
+}
+
+/// The most tries after the first: a device that does not answer these is down, and others wait.
+const RETRIES_MAX: u32 = 10;
+
+fn check_retries(retries: u32) -> Result<(), Mistake> {
+    if retries <= RETRIES_MAX {
+        return Ok(());
+    }
+    Err(Mistake::at("retries", format!("{retries} are too many: write 0 to {RETRIES_MAX}")))
+}
+
+/// What concerns a group as a whole.
+fn check(config: &Config) -> Result<(), Mistake> {
+    super::check_interval("interval", config.interval)?;
+    check_retries(config.retries)?;
+    let bad = |key, why: &str| Err(Mistake::at(key, why));
+    if config.job.is_empty() {
+        return bad("job", "it is empty: write snmp, or another name");
+    }
+    if config.rows_max == 0 {
+        return bad("rows_max", "with 0 rows no table can be read: write 1 or more");
+    }
+    if config.series_max == Some(0) {
+        return bad("series_max", "with 0 series nothing is kept: write 1 or more, or leave it out");
+    }
+    Ok(())
+}
+
+/// Devices of one group, each under its own name.
+#[derive(Default)]
+struct Plans {
+    list: Vec<Plan>,
+    names: HashSet<String>,
+}
+
+impl Plans {
+    fn add(&mut self, plan: Plan) -> Result<(), Mistake> {
+        if self.list.len() >= TARGETS_MAX {
+            let why = format!("more than the {TARGETS_MAX} targets of one group: make two of it");
+            return Err(Mistake::new(why));
+        }
+        if !self.names.insert(plan.name.clone()) {
+            return Err(Mistake::at("name", format!("two targets are named {:?}", plan.name)));
+        }
+        self.list.push(plan);
+        Ok(())
+    }
 }
 
 /// What all groups of one agent share.
@@ -254,9 +278,10 @@ impl fmt::Debug for Credential {
 
 impl Group {
     /// Checks the settings, the files and the communities.
-    fn new(config: Config, context: Context, shared: Shared) -> Result<Self, ConfigError> {
+    fn new(config: Config, context: Context, shared: Shared) -> Result<Self, Mistake> {
+        check(&config)?;
         let pattern = &config.interfaces_exclude;
-        let bad = |error| ConfigError::Invalid(format!("interfaces_exclude: {error}"));
+        let bad = |why: regex::Error| Mistake::at("interfaces_exclude", why.to_string());
         let exclude = (!pattern.is_empty()).then(|| Regex::new(pattern)).transpose().map_err(bad)?;
         let mut group = Self { config, context, shared, exclude, seen: None, credentials: Vec::new() };
         group.plans()?;
@@ -264,48 +289,58 @@ impl Group {
     }
 
     /// Every device with all settings filled in.
-    fn plans(&mut self) -> Result<Vec<Plan>, ConfigError> {
-        let mut targets = self.config.targets.clone();
-        for file in &self.config.files {
-            targets.extend(settings::load::<Vec<TargetConfig>>(&self.context.base.join(file))?);
+    fn plans(&mut self) -> Result<Vec<Plan>, Mistake> {
+        let mut plans = Plans::default();
+        for (index, target) in self.config.targets.clone().iter().enumerate() {
+            let added = self.plan(target).and_then(|plan| plans.add(plan));
+            added.map_err(|mistake| mistake.item(index).under("targets"))?;
         }
-        if targets.len() > TARGETS_MAX {
-            let text = format!("{} targets are more than the {TARGETS_MAX} of one group", targets.len());
-            return Err(ConfigError::Invalid(text));
+        for (index, file) in self.config.files.clone().iter().enumerate() {
+            let read = self.read_file(&self.context.base.join(file), &mut plans);
+            read.map_err(|error| Mistake::elsewhere(&error).item(index).under("files"))?;
         }
-        let mut names = HashSet::new();
-        let plans: Vec<Plan> = targets.iter().map(|target| self.plan(target)).collect::<Result<_, _>>()?;
-        match plans.iter().find(|plan| !names.insert(&plan.name)) {
-            Some(twice) => Err(ConfigError::Invalid(format!("two targets are named {:?}", twice.name))),
-            None => Ok(plans),
-        }
+        Ok(plans.list)
     }
 
-    fn plan(&mut self, target: &TargetConfig) -> Result<Plan, ConfigError> {
+    fn read_file(&mut self, path: &Path, plans: &mut Plans) -> Result<(), settings::SettingsError> {
+        let source = Source::read(path)?;
+        for (index, target) in source.parse::<Vec<TargetConfig>>()?.iter().enumerate() {
+            let added = self.plan(target).and_then(|plan| plans.add(plan));
+            added.map_err(|mistake| source.wrong(&mistake.item(index)))?;
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self, target: &TargetConfig) -> Result<Plan, Mistake> {
         let name = target.name.clone().unwrap_or_else(|| target.address.clone());
-        let invalid = |text: String| ConfigError::Invalid(format!("target {name}: {text}"));
-        let address = target.address.parse().map_err(invalid)?;
+        let wrong = |key: &'static str| {
+            let name = name.clone();
+            move |why: String| Mistake::at(key, format!("target {name}: {why}"))
+        };
+        let address = target.address.parse().map_err(wrong("address"))?;
         let secret = target.community.as_ref().or(self.config.community.as_ref());
         let missing =
             "no community: write community: {file: PATH} or {env: NAME} for the group or the target";
-        let secret = secret.ok_or_else(|| invalid(missing.to_owned()))?.clone();
-        let timeout = target.timeout.unwrap_or(self.config.timeout).get();
-        let interval = target.interval.unwrap_or(self.config.interval).get();
-        if timeout.is_zero() || timeout >= interval {
-            return Err(invalid(format!(
-                "a timeout of {timeout:?} must be more than 0 and less than the interval {interval:?}"
+        let secret = secret.ok_or_else(|| wrong("community")(missing.to_owned()))?.clone();
+        let timeout = target.timeout.unwrap_or(self.config.timeout);
+        let interval = target.interval.unwrap_or(self.config.interval);
+        super::check_interval("interval", interval)?;
+        if timeout.get().is_zero() || timeout >= interval {
+            return Err(wrong("timeout")(format!(
+                "a timeout of {timeout} must be more than 0 and less than the interval {interval}"
             )));
         }
-        let labels = self.labels(&name, target).map_err(invalid)?;
-        let credential =
-            self.credential(&secret).map_err(|why| ConfigError::Secret { target: name.clone(), why })?;
+        let retries = target.retries.unwrap_or(self.config.retries);
+        check_retries(retries)?;
+        let labels = self.labels(&name, target).map_err(wrong("labels"))?;
+        let credential = self.credential(&secret).map_err(|why| wrong("community")(why.to_string()))?;
         Ok(Plan {
             address,
             credential,
             version: target.version.unwrap_or(self.config.version),
-            timeout,
-            retries: target.retries.unwrap_or(self.config.retries),
-            interval,
+            timeout: timeout.get(),
+            retries,
+            interval: interval.get(),
             labels,
             exclude: self.exclude.clone(),
             rows_max: self.config.rows_max,
@@ -373,7 +408,7 @@ impl TargetSet for Group {
         }
         // A list that cannot be read is tried again when it changes again; until then the old targets go on.
         self.seen = Some(signatures);
-        let plans = self.plans()?;
+        let plans = self.plans().map_err(|mistake| CollectError(format!("snmp: {mistake}")))?;
         let shared = &self.shared;
         Ok(Some(plans.into_iter().map(|plan| plan.target(shared.clone())).collect()))
     }

@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use exposition::{Event, Format, Parser};
 use model::{METRIC_NAME, MetricKind, MetricMetadata};
 use serde::Deserialize;
+use settings::Mistake;
 
 use super::host::crew::{Collector, Visit};
 use super::host::failure::Failure;
@@ -44,6 +45,35 @@ const DEFAULT_FOLDER: &str = "/var/lib/prometheus/node-exporter";
 impl Default for Config {
     fn default() -> Self {
         Self { folders: vec![DEFAULT_FOLDER.into()] }
+    }
+}
+
+impl Config {
+    const FOLDERS_MAX: usize = 64;
+
+    pub(super) fn validate(&self) -> Result<(), Mistake> {
+        if self.folders.len() > Self::FOLDERS_MAX {
+            return Err(Mistake::at("folders", format!("more than {} folders", Self::FOLDERS_MAX)));
+        }
+        match self.folders.iter().position(|folder| folder.as_os_str().is_empty()) {
+            Some(index) => {
+                let why = "it is empty: write a folder's path; `folders: []` reads none";
+                Err(Mistake::new(why).item(index).under("folders"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Every folder must be there, but for the usual one.
+    pub(super) fn check_files(&self, base: &Path) -> Result<(), Mistake> {
+        for (index, folder) in self.folders.iter().enumerate() {
+            let folder = base.join(folder);
+            if !folder.is_dir() && folder != Path::new(DEFAULT_FOLDER) {
+                let why = format!("there is no folder {}: make it, or leave it out here", folder.display());
+                return Err(Mistake::new(why).item(index).under("folders"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -307,6 +337,19 @@ mod tests {
         let mut errors = false;
         Textfile::new(&missing, Path::new("/")).files(Path::new("/nowhere/at/all"), &mut errors);
         assert!(errors);
+    }
+
+    #[test]
+    fn check_names_folders_that_are_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { folders: vec![DEFAULT_FOLDER.into(), ".".into(), "backups".into()] };
+        let why = config.check_files(folder.path()).unwrap_err().to_string();
+        assert!(
+            why.starts_with("folders[2]: there is no folder ") && why.contains("/backups: make it"),
+            "{why}"
+        );
+        std::fs::create_dir(folder.path().join("backups")).unwrap();
+        assert_eq!(config.check_files(folder.path()), Ok(()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use wire::identity::COLLECTOR_TIME;
 use wire::negotiate::{self, Message};
 
 use super::tls::{self, Trust};
-use super::{Answer, Transport};
+use super::{Answer, Transport, advice};
 use crate::clock::Clock;
 use crate::inputs::BoxFuture;
 use crate::settings::{CollectorUrl, Settings, Uplink};
@@ -29,9 +29,11 @@ const IDLE: Duration = Duration::from_secs(300);
 pub(crate) enum HttpError {
     /// The token cannot be read.
     #[error("cannot read uplink.token: {0}")]
-    Token(#[from] settings::SecretError),
+    Token(settings::SecretError),
     /// The token is no text that fits a header.
-    #[error("cannot use uplink.token: it holds characters that no token has")]
+    #[error(
+        "the token holds characters that no token has: put in what `pantau-collector agents add` printed"
+    )]
     TokenText,
     /// The CA file cannot be used.
     #[error("cannot read the CAs in {path}: {why}", path = path.display())]
@@ -49,7 +51,7 @@ pub(crate) enum HttpError {
     Tls(rustls::Error),
     /// The HTTP client cannot be made.
     #[error("cannot set up the HTTP client: {0}")]
-    Client(#[from] reqwest::Error),
+    Client(reqwest::Error),
 }
 
 /// A client and the collectors' addresses.
@@ -58,6 +60,7 @@ pub(crate) struct HttpTransport {
     collectors: Vec<Endpoint>,
     headers: HeaderMap,
     clock: Arc<Clock>,
+    token_place: String,
 }
 
 struct Endpoint {
@@ -70,7 +73,10 @@ struct Endpoint {
 impl HttpTransport {
     /// Reads token and CA now; connects to nobody.
     pub(crate) fn new(settings: &Settings, uplink: &Uplink, clock: Arc<Clock>) -> Result<Self, HttpError> {
-        let token = uplink.token.read(&settings.base)?;
+        let token = uplink.token.read(&settings.base).map_err(HttpError::Token)?;
+        if token.expose().contains(|symbol: char| !symbol.is_ascii_graphic()) {
+            return Err(HttpError::TokenText);
+        }
         let mut authorization =
             HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| HttpError::TokenText)?;
         authorization.set_sensitive(true);
@@ -80,7 +86,8 @@ impl HttpTransport {
         }
         headers.insert(reqwest::header::AUTHORIZATION, authorization);
         let collectors = uplink.collectors.iter().map(Endpoint::new).collect();
-        Ok(Self { client: client(settings, uplink, &clock)?, collectors, headers, clock })
+        let token_place = advice::token_place(&uplink.token, &settings.base);
+        Ok(Self { client: client(settings, uplink, &clock)?, collectors, headers, clock, token_place })
     }
 
     async fn post(&self, collector: usize, batch: Option<&Outgoing>) -> Result<Answer, String> {
@@ -94,9 +101,13 @@ impl HttpTransport {
         }
         let body = batch.map_or_else(empty_body, |batch| batch.body.clone());
         let request = self.client.post(endpoint.write_url.clone()).headers(headers).body(body);
-        let answered =
-            request.send().await.map_err(|why| format!("cannot reach {}: {}", endpoint.name, cause(&why)))?;
-        Ok(endpoint.read(answered).await)
+        let unreachable =
+            |why: reqwest::Error| advice::unreachable(&endpoint.name, endpoint.is_tls, &cause(&why));
+        let answered = request.send().await.map_err(unreachable)?;
+        let is_pantau = answered.headers().contains_key(COLLECTOR_TIME);
+        let mut answer = endpoint.read(answered).await;
+        answer.text = advice::answered(answer.status, is_pantau, &answer.text, &self.token_place);
+        Ok(answer)
     }
 }
 
@@ -180,9 +191,9 @@ fn client(settings: &Settings, uplink: &Uplink, clock: &Arc<Clock>) -> Result<re
     };
     builder = builder.tls_backend_preconfigured(tls::config(trust, Arc::clone(clock))?);
     if let Some(proxy) = &uplink.proxy {
-        builder = builder.proxy(reqwest::Proxy::all(proxy.expose())?);
+        builder = builder.proxy(reqwest::Proxy::all(proxy.expose()).map_err(HttpError::Client)?);
     }
-    Ok(builder.build()?)
+    builder.build().map_err(HttpError::Client)
 }
 
 /// The innermost cause: what the outer ones say is "error sending request".

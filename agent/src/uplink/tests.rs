@@ -436,10 +436,28 @@ async fn new_settings_take_effect_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lane_that_drains_waits_for_nobody_who_does_not_answer() {
+    let mut bench = Bench::new();
+    let collector = Pretended::new(1);
+    lock(&collector.always).insert(0, 503);
+    let mut life = bench.start(Some(collector.clone()));
+    assert!(life.uplink.is_well(), "nothing is known yet");
+    bench.append(&life, 1).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(!life.uplink.is_well());
+    let begun = Instant::now();
+    life.draining.send_replace(true);
+    for lane in life.lanes.drain(..) {
+        tokio::time::timeout(Duration::from_secs(60), lane).await.expect("it ends").expect("in order");
+    }
+    assert!(begun.elapsed() < Duration::from_millis(10), "{:?}", begun.elapsed());
+    assert_eq!(life.spool.stats().pending, 1, "it stays for the next start");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lane_that_drains_ends_when_nothing_is_left() {
     let mut bench = Bench::new();
     let collector = Pretended::new(1);
-    collector.reply([Reply::Unreachable]);
     let mut life = bench.start(Some(collector.clone()));
     bench.append(&life, 1).await;
     life.draining.send_replace(true);

@@ -56,6 +56,14 @@ pub enum SettingsError {
         /// What is wrong and what would be right.
         message: String,
     },
+    /// Another file, which settings name, is wrong.
+    #[error("{why} (this file is named at {by})")]
+    Elsewhere {
+        /// Where in that file, and what.
+        why: String,
+        /// Where it is named.
+        by: String,
+    },
 }
 
 /// Reads a file into a struct.

@@ -24,12 +24,19 @@ pub struct Mistake {
     /// Innermost step first.
     steps: Vec<Step>,
     why: String,
+    /// Whether `why` begins with a place in another file, which goes first then.
+    is_elsewhere: bool,
 }
 
 impl Mistake {
     /// With the section as a whole.
     pub fn new(why: impl Into<String>) -> Self {
-        Self { steps: Vec::new(), why: why.into() }
+        Self { steps: Vec::new(), why: why.into(), is_elsewhere: false }
+    }
+
+    /// In another file that this value names.
+    pub fn elsewhere(error: &SettingsError) -> Self {
+        Self { is_elsewhere: true, ..Self::new(error.to_string()) }
     }
 
     /// With the value of a key.
@@ -73,7 +80,7 @@ impl fmt::Display for Mistake {
 }
 
 /// A settings text and the name that errors give it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
     name: String,
     text: String,
@@ -103,7 +110,13 @@ impl Source {
 
     /// A mistake, at the place where the value stands; where it is not written, at the innermost section that is.
     pub fn wrong(&self, mistake: &Mistake) -> SettingsError {
-        self.invalid(self.place(&mistake.steps), mistake.to_string())
+        let place = self.place(&mistake.steps);
+        if mistake.is_elsewhere {
+            let (line, column) = place.map_or((1, 1), |place| (place.line(), place.column()));
+            let by = format!("{}:{line}:{column}", self.name);
+            return SettingsError::Elsewhere { why: mistake.why.clone(), by };
+        }
+        self.invalid(place, mistake.to_string())
     }
 
     fn invalid(&self, place: Option<Location>, message: String) -> SettingsError {
@@ -299,6 +312,15 @@ mod tests {
         check(Mistake::new("no"), "x:1:1: no");
         let none = Source::new("", "x").wrong(&Mistake::at("uplink", "no")).to_string();
         assert_eq!(none, "x:1:1: uplink: no");
+    }
+
+    #[test]
+    fn a_mistake_in_another_file_names_both() {
+        let other = Source::new("- a\n- b\n", "list.yml").wrong(&Mistake::new("no").item(1));
+        check(
+            Mistake::elsewhere(&other).item(0).under("collectors").under("uplink"),
+            "list.yml:2:3: [1]: no (this file is named at x:4:7)",
+        );
     }
 
     fn check_twins(text: &str, expected: &str) {

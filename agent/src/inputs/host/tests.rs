@@ -391,9 +391,11 @@ fn mistakes_in_the_settings_are_told() {
     check("colectors: {}", "host.yaml:1:1: unknown field");
     check("disks:\n  exclude: '('\n", "host.yaml:2:12: \"(\" is no regular expression");
     check("interval: 50ms", "interval: 50ms is too often");
+    check("interval: 2d", "interval: 2d is too rare");
+    check("textfile: {folders: ['']}", "textfile.folders[0]: it is empty");
     check("timeout: 20s", "timeout: 20s must lie between 0 and the interval, 15s");
     check("source_timeout: 11s", "source_timeout: 11s must lie between");
-    check("job: ''", "job: is empty");
+    check("job: ''", "job: it is empty");
     assert_eq!(settings::parse::<Config>("", "host.yaml").unwrap(), Config::default());
     let quick = settings::parse::<Config>("interval: 2s", "host.yaml").unwrap();
     assert!(

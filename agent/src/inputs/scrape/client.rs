@@ -15,7 +15,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use settings::Secret;
+use settings::{Mistake, Secret};
 
 use super::{Authorization, BasicAuth, Config, Scheme, TlsConfig};
 
@@ -46,22 +46,29 @@ enum Credentials {
 }
 
 impl Credentials {
-    fn new(basic: Option<&BasicAuth>, token: Option<&Authorization>) -> Result<Self, String> {
+    fn new(basic: Option<&BasicAuth>, token: Option<&Authorization>) -> Result<Self, Mistake> {
         let one = |secret: &Option<Secret>, file: &Option<PathBuf>, what: &str| match (secret, file) {
-            (Some(_), Some(_)) => Err(format!("{what} and {what}_file exclude each other")),
+            (Some(_), Some(_)) => {
+                let why = format!("{what} and {what}_file exclude each other: leave one out");
+                Err(Mistake::at(&format!("{what}_file"), why))
+            }
             (Some(secret), None) => Ok(Some(secret.clone())),
             (None, file) => Ok(file.clone().map(Secret::File)),
         };
         if let Some(basic) = basic {
-            let password = one(&basic.password, &basic.password_file, "password")?;
+            if basic.username.contains(':') {
+                let why = "a name with \":\" cannot be sent: the password begins behind the first one";
+                return Err(Mistake::at("username", why).under("basic_auth"));
+            }
+            let password = one(&basic.password, &basic.password_file, "password")
+                .map_err(|mistake| mistake.under("basic_auth"))?;
             return Ok(Self::Basic { username: basic.username.clone(), password });
         }
         if let Some(token) = token {
             let kind = token.kind.clone();
-            return Ok(Self::Token {
-                kind,
-                token: one(&token.credentials, &token.credentials_file, "credentials")?,
-            });
+            let token = one(&token.credentials, &token.credentials_file, "credentials")
+                .map_err(|mistake| mistake.under("authorization"))?;
+            return Ok(Self::Token { kind, token });
         }
         Ok(Self::None)
     }
@@ -88,7 +95,7 @@ impl Credentials {
 }
 
 impl Access {
-    pub(super) fn new(config: &Config, base: &Path) -> Result<Self, String> {
+    pub(super) fn new(config: &Config, base: &Path) -> Result<Self, Mistake> {
         let access = Self {
             tls: config.tls_config.clone(),
             base: base.to_owned(),
@@ -97,13 +104,25 @@ impl Access {
             clients: Mutex::default(),
         };
         if config.tls_config.cert_file.is_some() != config.tls_config.key_file.is_some() {
-            return Err("tls_config: cert_file and key_file go together".into());
+            return Err(Mistake::at("tls_config", "cert_file and key_file go together: write both"));
         }
         // What is wrong with the certificates is said now, and not at the first scrape.
         if config.scheme == Scheme::Https || config.tls_config != TlsConfig::default() {
-            access.tls_config(true)?;
+            let wrong =
+                |why: String| Mistake::at("tls_config", why.strip_prefix("tls_config: ").unwrap_or(&why));
+            access.tls_config(true).map_err(wrong)?;
         }
         Ok(access)
+    }
+
+    /// Whether the credentials can be read now.
+    pub(super) fn check_credentials(&self) -> Result<(), Mistake> {
+        let (section, secret) = match &self.credentials {
+            Credentials::Basic { password: Some(secret), .. } => ("basic_auth", secret),
+            Credentials::Token { token: Some(secret), .. } => ("authorization", secret),
+            _ => return Ok(()),
+        };
+        secret.read(&self.base).map(drop).map_err(|why| Mistake::at(section, why.to_string()))
     }
 
     /// A request with its credentials.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use model::{Labels, LabelsBuilder};
 use reqwest::Url;
-use settings::Span;
+use settings::{Mistake, Source, Span};
 
 use super::target::ScrapeTarget;
 use super::{FileConfig, Group, Job, TARGETS_MAX};
@@ -53,7 +53,7 @@ struct Pattern {
 impl Pattern {
     fn new(base: &Path, text: &str) -> Result<Self, String> {
         let path = base.join(text);
-        let wrong = |why: &str| format!("file_sd_configs: {text:?}: {why}");
+        let wrong = |why: &str| format!("{text:?}: {why}");
         let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
         else {
             return Err(wrong("expected the path of a file"));
@@ -99,10 +99,33 @@ fn stamp(path: &Path) -> std::io::Result<Stamp> {
 }
 
 impl Discovery {
-    pub(super) fn new(job: Arc<Job>) -> Result<Self, String> {
-        let texts = job.config.file_sd_configs.iter().flat_map(|FileConfig { files, .. }| files);
-        let patterns = texts.map(|text| Pattern::new(&job.base, text)).collect::<Result<_, _>>()?;
+    pub(super) fn new(job: Arc<Job>) -> Result<Self, Mistake> {
+        let patterns = patterns(&job)?.into_iter().map(|(_, pattern)| pattern).collect();
         Ok(Self { job, patterns, files: BTreeMap::new(), announced: false, complaint: None })
+    }
+
+    /// The targets that the settings list themselves.
+    pub(super) fn check_listed(&self) -> Result<(), Mistake> {
+        let mut count = 0;
+        for (index, group) in self.job.config.static_configs.iter().enumerate() {
+            let checked = check_group(&self.job, None, group, &mut count);
+            checked.map_err(|mistake| mistake.item(index).under("static_configs"))?;
+        }
+        Ok(())
+    }
+
+    /// The targets that files list, and the credentials.
+    pub(super) fn check_files(&self) -> Result<(), Mistake> {
+        let mut count = 0;
+        for (place, pattern) in patterns(&self.job)? {
+            let mut found = BTreeMap::new();
+            pattern.find(&mut found).map_err(|why| place.mistake(Mistake::new(why)))?;
+            for path in found.keys() {
+                let checked = check_file(&self.job, path, &mut count);
+                checked.map_err(|error| place.mistake(Mistake::elsewhere(&error)))?;
+            }
+        }
+        self.job.access.check_credentials()
     }
 
     /// Reads what changed; true if anything did.
@@ -162,11 +185,58 @@ impl Discovery {
                 }
                 Ok(Some(spec)) => specs.push(spec),
                 Ok(None) => {}
-                Err(why) => complaint = Some(format!("target {address:?}: {why}")),
+                Err(why) => {
+                    let place = path.map_or(String::new(), |path| format!("{}: ", path.display()));
+                    complaint = Some(format!("{place}target {address:?}: {why}"));
+                }
             }
         }
         (specs, complaint)
     }
+}
+
+/// Where a pattern stands in a job's settings.
+struct PatternPlace {
+    config: usize,
+    file: usize,
+}
+
+impl PatternPlace {
+    fn mistake(&self, mistake: Mistake) -> Mistake {
+        mistake.item(self.file).under("files").item(self.config).under("file_sd_configs")
+    }
+}
+
+fn patterns(job: &Job) -> Result<Vec<(PatternPlace, Pattern)>, Mistake> {
+    let mut patterns = Vec::new();
+    for (config, FileConfig { files, .. }) in job.config.file_sd_configs.iter().enumerate() {
+        for (file, text) in files.iter().enumerate() {
+            let place = PatternPlace { config, file };
+            let pattern = Pattern::new(&job.base, text).map_err(|why| place.mistake(Mistake::new(why)))?;
+            patterns.push((place, pattern));
+        }
+    }
+    Ok(patterns)
+}
+
+/// Checks a file's targets; the error names its line and column.
+fn check_file(job: &Job, path: &PathBuf, count: &mut usize) -> Result<(), settings::SettingsError> {
+    let source = Source::read(path)?;
+    for (index, group) in source.parse::<Vec<Group>>()?.iter().enumerate() {
+        check_group(job, Some(path), group, count).map_err(|mistake| source.wrong(&mistake.item(index)))?;
+    }
+    Ok(())
+}
+
+fn check_group(job: &Job, path: Option<&PathBuf>, group: &Group, count: &mut usize) -> Result<(), Mistake> {
+    for (index, address) in group.targets.iter().enumerate() {
+        let wrong = |why: String| Mistake::new(why).item(index).under("targets");
+        *count += usize::from(relabelled(job, path, group, address).map_err(wrong)?.is_some());
+        if *count > TARGETS_MAX {
+            return Err(wrong(format!("the job has more than {TARGETS_MAX} targets: make two of it")));
+        }
+    }
+    Ok(())
 }
 
 impl TargetSet for Discovery {
@@ -259,11 +329,20 @@ fn url(job: &Job, labels: &LabelsBuilder) -> Result<Url, String> {
     if !matches!(scheme, "http" | "https") {
         return Err(format!("the scheme {scheme:?} is neither http nor https"));
     }
-    if address.is_empty() || address.contains(['/', '?', '#', '@', '\\']) {
-        return Err(format!("{address:?} is no host:port"));
+    let wrong = |why: &str| format!("{address:?} is no host:port: {why}");
+    if address.is_empty() {
+        return Err(wrong("write an address such as 10.0.0.1:9100"));
+    }
+    if address.contains(['/', '?', '#', '@', '\\']) {
+        return Err(wrong(
+            "leave out http:// and the path: what they would say stands in scheme, metrics_path and params",
+        ));
     }
     let mut url = Url::parse(&format!("{scheme}://{address}"))
-        .map_err(|why| format!("{address:?} is no host:port: {why}"))?;
+        .map_err(|why| wrong(&format!("{why}; write an address such as 10.0.0.1:9100")))?;
+    if url.port() == Some(0) {
+        return Err(wrong("nobody listens on port 0"));
+    }
     url.set_path(part("__metrics_path__"));
     let mut params = job.config.params.clone();
     for (name, value) in labels.iter() {

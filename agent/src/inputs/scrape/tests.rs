@@ -497,11 +497,9 @@ fn targets_are_relabelled_before_they_are_asked() {
 
 #[test]
 fn a_target_that_cannot_be_asked_is_named_and_the_others_go_on() {
-    let mut set = sets(
-        "- {job_name: j, static_configs: [{targets: ['a/b', 'c:1', 'c:1', '', '[::1]:9100']}]}",
-        nowhere(),
-    )
-    .remove(0);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write(&folder.path().join("a.yml"), "- targets: ['a/b', 'c:1', 'c:1', '', '[::1]:9100']\n", 0);
+    let mut set = sets("- {job_name: j, file_sd_configs: [{files: [a.yml]}]}", folder.path()).remove(0);
     assert_eq!(names(&mut set), Some(vec!["scrape j c:1".into(), "scrape j [::1]:9100".into()]));
     let why = set.refresh().map(drop).expect_err("told once").to_string();
     assert!(why.contains("job \"j\"") && why.contains("no host:port"), "{why}");
@@ -579,19 +577,22 @@ fn check_refused(yaml: &str, expected: &str) {
 #[test]
 fn settings_that_cannot_work_are_refused() {
     check_refused("- {job_nam: a}", "scrape.yaml:1:4");
-    check_refused("- {job_name: a}\n- {job_name: a}", "job \"a\": another job has the same name");
-    check_refused("- {job_name: ''}", "job_name is empty");
-    check_refused("- {job_name: a, scrape_interval: 5s, scrape_timeout: 6s}", "scrape_timeout is longer");
-    check_refused("- {job_name: a, scrape_interval: 0s}", "longer than 0");
+    check_refused("- {job_name: a}\n- {job_name: a}", "[1].job_name: another job has the name \"a\"");
+    check_refused("- {job_name: ''}", "[0].job_name: it is empty");
+    check_refused(
+        "- {job_name: a, scrape_interval: 5s, scrape_timeout: 6s}",
+        "[0].scrape_timeout: 6s is longer",
+    );
+    check_refused("- {job_name: a, scrape_interval: 0s}", "[0].scrape_interval: 0s is too often");
     check_refused("- {job_name: a, scheme: ftp}", "scrape.yaml:1:");
     check_refused("- {job_name: a, body_size_limit: 0}", "body_size_limit");
     check_refused(
         "- {job_name: a, relabel_configs: [{action: hashmod, target_label: x}]}",
-        "relabel_configs: relabelling rule 1",
+        "relabel_configs[0]: relabelling rule 1",
     );
     check_refused(
         "- {job_name: a, metric_relabel_configs: [{regex: '(', action: labeldrop}]}",
-        "metric_relabel_configs: ",
+        "metric_relabel_configs[0]: ",
     );
     check_refused("- {job_name: a, basic_auth: {username: x, password: y}}", "scrape.yaml:1:");
     check_refused("- {job_name: a, basic_auth: {username: x}, authorization: {}}", "exclude each other");
@@ -606,6 +607,54 @@ fn settings_that_cannot_work_are_refused() {
     check_refused("- {job_name: a, tls_config: {cert_file: c.pem}}", "go together");
     check_refused("- {job_name: a, file_sd_configs: [{files: ['*/a.yml']}]}", "one * is allowed");
     check_refused("- {job_name: a, file_sd_configs: [{files: [a.txt]}]}", ".yml");
+    check_refused("- {job_name: a, body_size_limit: 2GiB}", "at most 1GiB");
+    check_refused("- {job_name: a, scrape_interval: 2d}", "is too rare");
+    check_refused("- {job_name: a, basic_auth: {username: 'x:y'}}", "basic_auth.username: a name with");
+}
+
+#[test]
+fn a_target_that_cannot_be_one_is_refused_where_it_is_listed() {
+    let check = |target: &str, expected: &str| {
+        let text = format!("- job_name: a\n  static_configs:\n    - targets: [\"a:1\", \"{target}\"]\n");
+        let source = settings::Source::new(text.as_str(), "scrape.yaml");
+        let configs = source.parse::<Vec<Config>>().expect("settings");
+        let mistake = build(&configs, &context(nowhere())).map(drop).expect_err("a bad target");
+        let error = source.wrong(&mistake).to_string();
+        let place = "scrape.yaml:3:24: [0].static_configs[0].targets[1]: ";
+        assert!(error.starts_with(place) && error.contains(expected), "{error}");
+    };
+    check("http://x/y", "\"http://x/y\" is no host:port: leave out http:// and the path");
+    check("a b", "\"a b\" is no host:port: ");
+    check("", "write an address such as 10.0.0.1:9100");
+    check("x:70000", "\"x:70000\" is no host:port: invalid port number");
+    check("x:0", "nobody listens on port 0");
+}
+
+#[test]
+fn check_reads_target_files_and_credentials() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let check = |yaml: &str, expected: &str| {
+        let source = settings::Source::new(yaml, "scrape.yaml");
+        let configs = source.parse::<Vec<Config>>().expect("settings");
+        let error = match check_files(&configs, &context(folder.path())) {
+            Ok(()) => "good".to_owned(),
+            Err(mistake) => source.wrong(&mistake).to_string(),
+        };
+        assert!(error.contains(expected), "{error}");
+    };
+    let files = "- {job_name: a, file_sd_configs: [{files: [a.yml]}]}";
+    check(files, "scrape.yaml:1:44: [0].file_sd_configs[0].files[0]: cannot read ");
+    write(&folder.path().join("a.yml"), "- targets: ['b:1']\n- targets:\n    - 'http://x/y'\n", 0);
+    check(files, "a.yml:3:7: [1].targets[0]: \"http://x/y\" is no host:port");
+    check(files, "(this file is named at scrape.yaml:1:44)");
+    write(&folder.path().join("a.yml"), "- target: ['b:1']\n", 0);
+    check(files, "a.yml:1:3: unknown field");
+    write(&folder.path().join("a.yml"), "- targets: ['b:1']\n", 0);
+    check(files, "good");
+    check(
+        "- {job_name: a, authorization: {credentials_file: none}}",
+        "[0].authorization: cannot read the secret in ",
+    );
 }
 
 /// A server's certificate for one name, and the file that says so.
