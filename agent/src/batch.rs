@@ -24,7 +24,13 @@ use crate::clock::{Clock, Reading, Scale};
 use crate::series::{Point, SeriesTable};
 
 /// How long a batch waits for more rounds after its first.
-pub(crate) const LINGER: Duration = Duration::from_millis(250);
+///
+/// A second: an agent that asks a hundred devices, each at its own phase, writes, syncs and sends once a second and not a hundred
+/// times, which is what storage without wear levelling and thin links can bear; rounds are seconds apart, so that nobody waits for it.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
+
+/// The same for the first batch, which somebody who has just started the program may be waiting for.
+const FIRST_LINGER: Duration = Duration::from_millis(100);
 
 /// How often metadata is said again, for a collector that lost it.
 const METADATA_EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -151,7 +157,8 @@ impl Batcher {
                 return batch;
             }
             self.wake.notified().await;
-            tokio::time::sleep(LINGER).await;
+            let linger = if self.batches() == 0 { FIRST_LINGER } else { LINGER };
+            tokio::time::sleep(linger).await;
             self.inner().seal(self.clock.read());
         }
     }
@@ -398,6 +405,10 @@ mod tests {
         bench.round(1.0);
         let before = tokio::time::Instant::now();
         assert_eq!(bench.batcher.next().await.samples, 1);
+        assert_eq!(before.elapsed(), FIRST_LINGER, "somebody waits for the first");
+        bench.round(2.0);
+        let before = tokio::time::Instant::now();
+        bench.batcher.next().await;
         assert_eq!(before.elapsed(), LINGER);
     }
 }

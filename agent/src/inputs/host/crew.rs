@@ -252,7 +252,7 @@ impl Crew {
             }
         }
         state.next = 0;
-        self.wake_worker(&mut state)
+        self.wake_worker(state)
     }
 
     /// When to look again, and whether the round is over.
@@ -267,20 +267,23 @@ impl Crew {
         if over && (state.running.is_none() || now >= end) {
             return Ok((now, true));
         }
-        if !state.alive {
-            self.wake_worker(&mut state)?;
-        }
         let since = state.running.as_ref().map_or(now, |running| running.since);
+        if !state.alive {
+            self.wake_worker(state)?;
+        }
         Ok(((since + deadline).min(end), false))
     }
 
-    fn wake_worker(&self, state: &mut State) -> std::io::Result<()> {
+    /// Takes the lock along, so that the thread that wakes finds it free: else each round costs two switches more.
+    fn wake_worker(&self, mut state: MutexGuard<'_, State>) -> std::io::Result<()> {
         if state.alive {
+            drop(state);
             self.shared.work.notify_all();
             return Ok(());
         }
         if state.left_behind >= STUCK_MAX {
             state.next = state.seats.len();
+            drop(state);
             self.shared.done.notify_one();
             return Ok(());
         }
@@ -362,7 +365,10 @@ fn work(shared: &Shared, number: u64) {
             adopt(&mut state, parent, children);
         }
         if skip_to_ready(&mut state) {
+            // Free before the round wakes for it, see `wake_worker`; nobody else gives this worker work meanwhile.
+            drop(state);
             shared.done.notify_one();
+            state = shared.lock();
         }
     }
 }

@@ -57,7 +57,7 @@ macro_rules! one_file {
 }
 
 one_file!(Loadavg, "loadavg", proc_whole "loadavg");
-one_file!(Filefd, "filefd", proc_whole "sys/fs/file-nr");
+one_file!(Filefd, "filefd", setting "fs/file-nr");
 one_file!(Schedstat, "schedstat", proc_records "schedstat", 4096);
 one_file!(Softnet, "softnet", proc_records "net/softnet_stat", 512);
 
@@ -186,8 +186,8 @@ pub(crate) struct Entropy {
 impl Entropy {
     pub(crate) fn new(paths: &Paths) -> Self {
         Self {
-            available: paths.proc_whole("sys/kernel/random/entropy_avail"),
-            pool: paths.proc_whole("sys/kernel/random/poolsize"),
+            available: paths.setting("kernel/random/entropy_avail"),
+            pool: paths.setting("kernel/random/poolsize"),
         }
     }
 }

@@ -268,8 +268,8 @@ pub(crate) struct Conntrack {
 impl Conntrack {
     pub(crate) fn new(paths: &Paths) -> Self {
         Self {
-            entries: paths.proc_whole("sys/net/netfilter/nf_conntrack_count"),
-            limit: paths.proc_whole("sys/net/netfilter/nf_conntrack_max"),
+            entries: paths.setting("net/netfilter/nf_conntrack_count"),
+            limit: paths.setting("net/netfilter/nf_conntrack_max"),
             stat: paths.proc_records("net/stat/nf_conntrack", 512),
         }
     }

@@ -309,8 +309,8 @@ pub(crate) struct Processes {
 impl Processes {
     pub(crate) fn new(paths: &Paths) -> Self {
         Self {
-            pids_max: paths.proc_whole("sys/kernel/pid_max"),
-            threads_max: paths.proc_whole("sys/kernel/threads-max"),
+            pids_max: paths.setting("kernel/pid_max"),
+            threads_max: paths.setting("kernel/threads-max"),
             walker: Walker {
                 procfs: paths.procfs.clone(),
                 folder: None,

@@ -29,12 +29,16 @@ pub(crate) const ENTRIES_MAX: usize = 4096;
 
 /// Bytes that one read asks for: more than the kernel hands out at once of any file that is read whole.
 const CHUNK: usize = 32 << 10;
+/// The same for a sysctl: some numbers.
+const SETTING_CHUNK: usize = 256;
 
 /// How the kernel writes a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// All at once (`single_open`, sysctl, sysfs): a read that did not fill the buffer was the last.
+    /// All at once (`single_open`, sysfs): a read that did not fill the buffer was the last.
     Whole,
+    /// A sysctl below /proc/sys: at once, too, into as many bytes as are asked for, which the kernel first takes and clears.
+    Setting,
     /// Record by record, each of at most so many bytes: the kernel hands out as many as fit a page, so that a read that left room
     /// for one more was the last. Without this, each file would cost another walk through the kernel's table.
     Records(usize),
@@ -109,14 +113,14 @@ fn read_from_start(file: &File, shape: Shape, buffer: &mut Vec<u8>) -> std::io::
         if buffer.len() < length + CHUNK {
             buffer.resize(length + CHUNK, 0);
         }
-        let wanted = buffer.len() - length;
-        let got = match file.read_at(&mut buffer[length..], length as u64) {
+        let wanted = if shape == Shape::Setting { SETTING_CHUNK } else { buffer.len() - length };
+        let got = match file.read_at(&mut buffer[length..length + wanted], length as u64) {
             Err(why) if why.kind() == ErrorKind::Interrupted => continue,
             got => got?,
         };
         length += got;
         let short = match shape {
-            Shape::Whole => got < wanted,
+            Shape::Whole | Shape::Setting => got < wanted,
             Shape::Records(longest) => got + longest <= PAGE,
         };
         let ended = got == 0 || short;
@@ -255,6 +259,11 @@ impl Paths {
         Source::new(self.procfs.join(path), Shape::Whole)
     }
 
+    /// A sysctl below /proc/sys.
+    pub(crate) fn setting(&self, path: &str) -> Source {
+        Source::new(self.procfs.join("sys").join(path), Shape::Setting)
+    }
+
     /// A file below /proc that is written record by record, each of at most `longest` bytes.
     pub(crate) fn proc_records(&self, path: &str, longest: usize) -> Source {
         Source::new(self.procfs.join(path), Shape::Records(longest))
@@ -292,7 +301,7 @@ mod tests {
         let path = folder.path().join("long");
         std::fs::write(&path, vec![b'x'; FILE_BYTES_MAX + 5]).unwrap();
         let mut buffer = Vec::new();
-        for shape in [Shape::Whole, Shape::Records(100), Shape::Records(PAGE)] {
+        for shape in [Shape::Whole, Shape::Setting, Shape::Records(100), Shape::Records(PAGE)] {
             let length = Source::new(path.clone(), shape).read(&mut buffer).unwrap().len();
             assert_eq!(length, FILE_BYTES_MAX);
         }
