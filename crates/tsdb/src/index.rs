@@ -77,16 +77,19 @@ impl Index {
         }
     }
 
-    /// All label names, sorted.
-    pub(crate) fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.names.keys().map(|name| &**name).collect();
+    /// The label names that a wanted series bears, sorted.
+    pub(crate) fn names(&self, wanted: impl Fn(u32) -> bool) -> Vec<&str> {
+        let bears = |values: &BTreeMap<Box<str>, Vec<u32>>| values.values().flatten().any(|id| wanted(*id));
+        let found = self.names.iter().filter(|(_, values)| bears(values));
+        let mut names: Vec<&str> = found.map(|(name, _)| &**name).collect();
         names.sort_unstable();
         names
     }
 
-    /// All values of a label, sorted.
-    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.names.get(name).into_iter().flat_map(|values| values.keys()).map(|value| &**value)
+    /// The values of a label that a wanted series bears, sorted.
+    pub(crate) fn values(&self, name: &str, wanted: impl Fn(u32) -> bool) -> impl Iterator<Item = &str> {
+        let values = self.names.get(name).into_iter().flatten();
+        values.filter(move |(_, ids)| ids.iter().any(|id| wanted(*id))).map(|(value, _)| &**value)
     }
 
     /// Ids of the series that satisfy all matchers, sorted. `labels_of` looks up a series' labels.
@@ -246,10 +249,10 @@ mod tests {
     fn what_is_removed_leaves_nothing_behind() {
         let sets = [Labels::from_pairs([("a", "x"), ("b", "y")]), Labels::from_pairs([("a", "x")])];
         let mut index = index(&sets);
-        assert_eq!(index.names(), ["a", "b"]);
+        assert_eq!(index.names(|_| true), ["a", "b"]);
         index.remove(&[(0, sets[0].clone())]);
-        assert_eq!(index.names(), ["a"]);
+        assert_eq!(index.names(|_| true), ["a"]);
         index.remove(&[(1, sets[1].clone())]);
-        assert_eq!((index.bytes(), index.values("a").count()), (0, 0));
+        assert_eq!((index.bytes(), index.values("a", |_| true).count()), (0, 0));
     }
 }

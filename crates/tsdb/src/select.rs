@@ -43,6 +43,11 @@ fn overlaps(span: Option<(i64, i64)>, start: i64, end: i64) -> bool {
     span.is_some_and(|(first, last)| first <= end && last >= start)
 }
 
+/// Whether a series has samples in a span. One that was only defined has none anywhere.
+fn is_alive(data: &Data, series: SeriesRef, start: i64, end: i64) -> bool {
+    data.get(series).is_some_and(|series| overlaps(series.span(), start, end))
+}
+
 impl Snapshot {
     /// Copies what may change and shares what may not.
     fn add(&mut self, labels: Labels, series: &Series) {
@@ -156,9 +161,18 @@ impl Shared {
         let found = self.find(selection);
         let (start, end) = self.clip(selection);
         let data = self.head.read();
-        let alive =
-            |series: SeriesRef| data.get(series).is_some_and(|series| overlaps(series.span(), start, end));
+        let alive = |series: SeriesRef| is_alive(&data, series, start, end);
         found.into_iter().filter(|(series, _)| alive(*series)).map(|(_, labels)| labels).collect()
+    }
+
+    /// The span of a question that no matcher narrows: its answer stands in the index, where a value's first series that has
+    /// samples ends the search.
+    fn without_matchers(&self, selections: &[Selection<'_>]) -> Option<(i64, i64)> {
+        match selections {
+            [] => Some((self.head.floor(), i64::MAX)),
+            [selection] if selection.matchers.is_empty() => Some(self.clip(selection)),
+            _ => None,
+        }
     }
 
     /// The selection's span without what lies below the floor.
@@ -215,9 +229,10 @@ impl SeriesSource for Shared {
     }
 
     fn label_names(&self, selections: &[Selection<'_>], limit: usize) -> Result<Vec<String>, SourceError> {
-        if selections.is_empty() {
-            let registry = self.registry.read();
-            return Ok(limited(registry.index.names().into_iter().map(str::to_owned), limit));
+        if let Some((start, end)) = self.without_matchers(selections) {
+            let (registry, data) = (self.registry.read(), self.head.read());
+            let names = registry.index.names(|id| is_alive(&data, registry.by_id(id), start, end));
+            return Ok(limited(names.into_iter().map(str::to_owned), limit));
         }
         let mut names = BTreeSet::new();
         for labels in selections.iter().flat_map(|selection| self.find_alive(selection)) {
@@ -236,9 +251,10 @@ impl SeriesSource for Shared {
         selections: &[Selection<'_>],
         limit: usize,
     ) -> Result<Vec<String>, SourceError> {
-        if selections.is_empty() {
-            let registry = self.registry.read();
-            return Ok(limited(registry.index.values(name).map(str::to_owned), limit));
+        if let Some((start, end)) = self.without_matchers(selections) {
+            let (registry, data) = (self.registry.read(), self.head.read());
+            let values = registry.index.values(name, |id| is_alive(&data, registry.by_id(id), start, end));
+            return Ok(limited(values.map(str::to_owned), limit));
         }
         let mut values = BTreeSet::new();
         for labels in selections.iter().flat_map(|selection| self.find_alive(selection)) {

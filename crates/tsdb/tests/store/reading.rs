@@ -40,6 +40,31 @@ fn labels_answer_with_and_without_selections_and_within_limits() {
     assert_eq!(fixture.store.series(&[], 0).expect("readable").len(), 9);
 }
 
+/// A write that was refused, or that never came, leaves its series defined until it is forgotten: nobody is told of it.
+#[test]
+fn series_that_were_defined_and_never_written_are_not_there() {
+    let fixture = filled();
+    let unwritten = model::Labels::from_pairs([("__name__", "m9"), ("id", "99"), ("pod", "x")]);
+    fixture.store.resolve(&unwritten).expect("there is room");
+    let value = |name: &str, selections: &[Selection<'_>]| {
+        fixture.store.label_values(name, selections, 0).expect("readable")
+    };
+    for selections in [&[][..], &[everything(&[])]] {
+        assert_eq!(names(&fixture, selections, 0), ["__name__", "id"]);
+        assert_eq!(value("__name__", selections), ["m0", "m1", "m2"]);
+        assert_eq!(value("id", selections).len(), 9);
+        assert!(value("pod", selections).is_empty());
+        assert_eq!(fixture.store.series(selections, 0).expect("readable").len(), 9);
+    }
+    // What no matcher narrows is narrowed by time all the same.
+    fixture.write(&[(0, T0 + 20_000_000, 1.0)], 7000).expect("it works");
+    let late = Selection { matchers: &[], start: at(16_000_000), end: at(30_000_000) };
+    assert_eq!(
+        (value("id", &[late]), names(&fixture, &[late], 1)),
+        (vec!["0".to_owned()], vec!["__name__".to_owned()])
+    );
+}
+
 #[test]
 fn a_span_is_inclusive_at_both_ends_wherever_it_falls() {
     let fixture = filled();
