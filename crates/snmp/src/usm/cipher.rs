@@ -57,7 +57,11 @@ impl Cipher {
             PrivProtocol::Aes192Reeder => keys::extend_reeder(auth, key, engine, 24),
             PrivProtocol::Aes256Reeder => keys::extend_reeder(auth, key, engine, 32),
         };
-        let key = key.as_bytes();
+        Self::with_key(cipher, key.as_bytes())
+    }
+
+    /// `key` is localised, and long enough.
+    pub(super) fn with_key(cipher: PrivProtocol, key: &[u8]) -> Self {
         match cipher {
             PrivProtocol::Des => {
                 let pre: &[u8; 8] = key[8..].first_chunk().expect(LONG_ENOUGH);

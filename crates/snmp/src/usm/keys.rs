@@ -51,7 +51,7 @@ impl Key {
     /// The longest hash.
     const MAX: usize = 64;
 
-    fn new(octets: &[u8]) -> Self {
+    pub(super) fn new(octets: &[u8]) -> Self {
         let mut key = Self { octets: [0; Self::MAX], length: octets.len() };
         key.octets[..octets.len()].copy_from_slice(octets);
         key

@@ -107,7 +107,12 @@ impl Mac {
         let (before, rest) = message.split_at(at);
         let (place, behind) = rest.split_at(self.length());
         let zeros = &[0; MAC_MAX][..place.len()];
-        with_state!(self, state => state.tag([before, zeros, behind], &mut mac[..zeros.len()]));
+        self.tag([before, zeros, behind], &mut mac[..zeros.len()]);
         mac
+    }
+
+    /// As much of the HMAC over these parts as `mac` takes.
+    pub(super) fn tag(&self, parts: [&[u8]; 3], mac: &mut [u8]) {
+        with_state!(self, state => state.tag(parts, mac));
     }
 }

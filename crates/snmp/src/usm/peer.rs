@@ -133,7 +133,7 @@ impl OpenFault {
 /// The manager's side of one remote engine, for one user and context.
 pub struct Peer {
     user: User,
-    context: Context,
+    pub(super) context: Context,
     engine: Option<Box<Remote>>,
     /// An engine that a report named after another was confirmed.
     other: Option<Box<Remote>>,
