@@ -104,6 +104,9 @@ impl Spool {
     /// The smallest bound on a spool: a few segments.
     pub const BYTES_MIN: u64 = 4 << 20;
 
+    /// Batches older than this are shed; a collector must accept all younger ones.
+    pub const AGE_MAX: Duration = crate::spool::AGE_MAX;
+
     fn check(&self, base: &Path) -> Result<(), Mistake> {
         let least = Bytes::new(Self::BYTES_MIN);
         if self.bytes_max < least {

@@ -125,9 +125,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn check(settings: &Checked, file: Option<&Path>) -> anyhow::Result<()> {
-    if let Some(files) = &settings.tls {
-        tls::Certificate::load(files)?;
-    }
+    settings.check_files()?;
     let name = file.map_or("the defaults".into(), |file| file.display().to_string());
     println!(
         "{name}: good; would listen on {} and keep data in {}",

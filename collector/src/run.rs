@@ -97,10 +97,12 @@ async fn listen(settings: Arc<Checked>) -> anyhow::Result<Listening> {
     RealDisk
         .create_dir_all(&data)
         .with_context(|| format!("cannot make the data folder {}", data.display()))?;
-    let certificate = settings.tls.as_ref().map(Certificate::load).transpose()?;
+    let load =
+        |files| Certificate::load(files).map_err(|unusable| settings.wrong(&unusable.mistake().under("tls")));
+    let certificate = settings.tls.as_ref().map(load).transpose()?;
     let local = local::listen(&data).await?;
     let listener = TcpListener::bind(settings.listen).await;
-    let listener = listener.with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let listener = listener.map_err(|error| cannot_listen(&settings, &error))?;
     let address = listener.local_addr().context("cannot read the listener's address")?;
     let enrolment = Arc::new(Enrolment::open(&data)?);
     let metrics = Arc::new(Metrics::new());
@@ -114,6 +116,26 @@ async fn listen(settings: Arc<Checked>) -> anyhow::Result<Listening> {
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(server.serve(listener, local, stopped));
     Ok(Listening { state, address, certificate, stop, server })
+}
+
+/// Why nobody can listen there, and what to do.
+fn cannot_listen(settings: &Checked, error: &std::io::Error) -> anyhow::Error {
+    let (address, port) = (settings.listen, settings.listen.port());
+    let setting = if settings.from_file { "" } else { " in a settings file, which --config names" };
+    let why = match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "another program holds this address, perhaps another pantau-collector (`ss -ltnp sport = :{port}` shows which): end it, \
+             or choose another address by `listen`{setting}"
+        ),
+        std::io::ErrorKind::AddrNotAvailable => format!(
+            "this machine has no such address (`ip address` shows its own): choose one of them, or 0.0.0.0 for all, by `listen`{setting}"
+        ),
+        std::io::ErrorKind::PermissionDenied if port < 1024 => {
+            format!("ports below 1024 are for root: choose a higher one, such as 9797, by `listen`{setting}")
+        }
+        _ => error.to_string(),
+    };
+    anyhow::anyhow!("cannot listen on {address}: {why}")
 }
 
 impl Collector {
@@ -161,11 +183,13 @@ impl Collector {
         check_reloadable(&old, &new)?;
         // What can fail comes first: files of the certificate, then the inputs.
         if let Some(files) = &new.tls {
-            Certificate::load(files)?;
+            Certificate::load(files).map_err(|unusable| new.wrong(&unusable.mistake().under("tls")))?;
         }
         if let Some(agent) = &self.agent {
-            let mut collection =
-                new.agent.collection(&new.instance, &new.base).map_err(anyhow::Error::msg)?;
+            let mut collection = new
+                .agent
+                .collection(&new.instance, &new.base)
+                .map_err(|mistake| new.wrong(&mistake.under("agent")))?;
             collection.state = Some(new.data.clone());
             agent.reload(&collection).await?;
         }

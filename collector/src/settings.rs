@@ -4,15 +4,15 @@
 //! secrets are read, names are names, and a listener that leaves loopback has readers to ask for and TLS, or says `insecure`.
 //! The sections stand beside the code that they configure; paths in the file start at the file's folder.
 
+mod bounds;
 mod within;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use model::RegionCode;
 use serde::Deserialize;
-use serde_saphyr::Spanned;
-use settings::{Secret, SettingsError};
+use settings::{Mistake, Secret, SettingsError, Source};
 
 use crate::auth::{Digest, ReaderEntry};
 use crate::enrolment::check_name;
@@ -32,7 +32,7 @@ const READER_TOKEN_BYTES_MIN: usize = 16;
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Address and port to listen on; 127.0.0.1:9797 by default.
-    pub listen: Option<Spanned<SocketAddr>>,
+    pub listen: Option<Listen>,
     /// Allows an address other than loopback without TLS: tokens and data can then be read on the way.
     pub insecure: bool,
     /// Folder of everything that is kept; `data` by default.
@@ -42,7 +42,7 @@ pub struct Settings {
     /// TLS on the listener; none by default.
     pub tls: Option<Tls>,
     /// Who may read. Needed as soon as the listener leaves loopback.
-    pub readers: Vec<Spanned<Reader>>,
+    pub readers: Vec<Reader>,
     /// Bounds on connections and times.
     pub server: server::Config,
     /// Bounds on what is taken in.
@@ -52,7 +52,37 @@ pub struct Settings {
     /// Bounds on queries.
     pub query: api::Config,
     /// The agent inside the collector.
-    pub agent: Option<Spanned<embedded::Config>>,
+    pub agent: embedded::Config,
+}
+
+/// An address with a port, as numbers: a name could stand for several addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Listen(SocketAddr);
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        const USUAL: &str = "127.0.0.1:9797 for this machine alone, 0.0.0.0:9797 or [::]:9797 for all";
+        let bad = |why: &str| Err(format!("{text:?} is no address to listen on: {why}"));
+        if let Ok(address) = text.parse() {
+            return Ok(Self(address));
+        }
+        if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            return bad(&format!("the port is missing; write {}", SocketAddr::new(address, LISTEN.port())));
+        }
+        let (host, port) = text.rsplit_once(':').unwrap_or((&text, "9797"));
+        if host == "localhost" {
+            return bad(&format!("names are not looked up here; write 127.0.0.1:{port}"));
+        }
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return bad(&format!(
+                "the address is missing; write 127.0.0.1:{text} for this machine alone, 0.0.0.0:{text} for all"
+            ));
+        }
+        bad(&format!("write an IP address and a port from 0 to 65535, such as {USUAL}"))
+    }
 }
 
 /// Labels of what the collector itself and its embedded agent report.
@@ -172,82 +202,80 @@ pub struct Checked {
     pub base: PathBuf,
     /// Whether the settings come from a file.
     pub from_file: bool,
+    /// The text, by which mistakes are placed.
+    source: Source,
 }
 
 impl Checked {
     /// The settings without a file.
     pub fn quickstart() -> Result<Self, SettingsError> {
-        Settings::default()
-            .check("defaults", Path::new(""))
+        Self::from_source(Source::new("", "defaults"), Path::new(""))
             .map(|checked| Self { from_file: false, ..checked })
     }
 
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Self, SettingsError> {
-        let settings: Settings = settings::load(path)?;
-        settings.check(&path.display().to_string(), path.parent().unwrap_or(Path::new("")))
+        Self::from_source(Source::read(path)?, path.parent().unwrap_or(Path::new("")))
     }
 
     /// Reads and checks a text; `name` stands for the file in errors, `base` for its folder.
     pub fn parse(text: &str, name: &str, base: &Path) -> Result<Self, SettingsError> {
-        settings::parse::<Settings>(text, name)?.check(name, base)
-    }
-}
-
-/// Where a mistake stands that only shows when fields are seen together.
-struct Place<'a> {
-    name: &'a str,
-    line: u64,
-    column: u64,
-}
-
-impl<'a> Place<'a> {
-    fn of<T>(name: &'a str, field: &Spanned<T>) -> Self {
-        Self { name, line: field.referenced.line(), column: field.referenced.column() }
+        Self::from_source(Source::new(text, name), base)
     }
 
-    fn wrong(&self, message: impl Into<String>) -> SettingsError {
-        let (line, column) = (self.line, self.column);
-        SettingsError::Invalid { name: self.name.to_owned(), line, column, message: message.into() }
+    fn from_source(source: Source, base: &Path) -> Result<Self, SettingsError> {
+        let checked = source.parse::<Settings>()?.check(base);
+        let mut checked = checked.map_err(|mistake| source.wrong(&mistake))?;
+        checked.source = source;
+        Ok(checked)
+    }
+
+    /// A mistake at the place in the file where it stands.
+    pub fn wrong(&self, mistake: &Mistake) -> SettingsError {
+        self.source.wrong(mistake)
+    }
+
+    /// What `check` looks at beyond reading the settings: what a run needs and other commands make or can do without
+    /// (certificates), and files that inputs read while they run.
+    pub fn check_files(&self) -> Result<(), SettingsError> {
+        self.find_wrong_file().map_err(|mistake| self.wrong(&mistake))
+    }
+
+    fn find_wrong_file(&self) -> Result<(), Mistake> {
+        if let Some(files) = &self.tls {
+            crate::tls::Certificate::load(files).map_err(|error| error.mistake().under("tls"))?;
+        }
+        bounds::check_disk(&self.retention, &self.data)?;
+        let under_agent = |mistake: Mistake| mistake.under("agent");
+        let collection = self.agent.collection(&self.instance, &self.base).map_err(under_agent)?;
+        let inputs = pantau_agent::inputs::check_files(&collection.inputs, &collection.context());
+        inputs.map_err(|mistake| under_agent(mistake.under("inputs")))
     }
 }
 
 impl Settings {
-    fn check(self, name: &str, base: &Path) -> Result<Checked, SettingsError> {
-        let data = self.data.map_or(base.join("data"), |data| base.join(data));
+    fn check(self, base: &Path) -> Result<Checked, Mistake> {
+        let data = self.data.clone().map_or(base.join("data"), |data| base.join(data));
+        if data.exists() && !data.is_dir() {
+            let why =
+                format!("{} is no folder: write the path of one, which is made if need be", data.display());
+            return Err(Mistake::at("data", why));
+        }
         let in_data = |given: Option<PathBuf>, usual: &str| {
             given.map_or_else(|| data.join(crate::tls::FOLDER).join(usual), |given| base.join(given))
         };
-        let tls = self.tls.map(|tls| TlsFiles {
+        let tls = self.tls.clone().map(|tls| TlsFiles {
             certificate: in_data(tls.certificate, crate::tls::CERTIFICATE),
             key: in_data(tls.key, crate::tls::KEY),
         });
-        let listen = self.listen.as_ref().map_or(LISTEN, |listen| listen.value);
-        if let Some(field) = self.listen.as_ref().filter(|listen| !listen.value.ip().is_loopback()) {
-            check_exposed(
-                &Place::of(name, field),
-                listen,
-                tls.is_some() || self.insecure,
-                !self.readers.is_empty(),
-            )?;
+        let listen = self.listen.map_or(LISTEN, |listen| listen.0);
+        if !listen.ip().is_loopback() {
+            check_exposed(listen, tls.is_some() || self.insecure, !self.readers.is_empty())?;
         }
-        if let Some(extra) = self.readers.get(READERS_MAX) {
-            return Err(Place::of(name, extra).wrong(format!("more than {READERS_MAX} readers")));
-        }
-        let readers = self
-            .readers
-            .iter()
-            .map(|reader| check_reader(name, base, reader))
-            .collect::<Result<Vec<_>, _>>()?;
+        let readers = check_readers(&self.readers, base)?;
+        bounds::check(&self)?;
         let instance = self.identity.instance.map_or_else(host_name, |instance| instance.0);
-        let agent = self.agent.as_ref().map_or_else(embedded::Config::default, |agent| agent.value.clone());
-        if let Err(why) = agent.collection(&instance, base) {
-            let place = self
-                .agent
-                .as_ref()
-                .map_or(Place { name, line: 1, column: 1 }, |agent| Place::of(name, agent));
-            return Err(place.wrong(format!("agent: {why}")));
-        }
+        self.agent.collection(&instance, base).map_err(|mistake| mistake.under("agent"))?;
         Ok(Checked {
             listen,
             region: self.identity.region,
@@ -259,63 +287,96 @@ impl Settings {
             ingest: self.ingest,
             retention: self.retention,
             query: self.query,
-            agent,
+            agent: self.agent,
             data,
             base: base.to_owned(),
             from_file: true,
+            source: Source::default(),
         })
     }
 }
 
-fn check_exposed(
-    place: &Place<'_>,
-    listen: SocketAddr,
-    safe: bool,
-    has_readers: bool,
-) -> Result<(), SettingsError> {
+fn check_exposed(listen: SocketAddr, safe: bool, has_readers: bool) -> Result<(), Mistake> {
+    let wrong = |why| Err(Mistake::at("listen", format!("{listen} can be reached from other machines{why}")));
     if !safe {
-        return Err(place.wrong(format!(
-            "{listen} can be reached from other machines, and without TLS tokens and data can be read on the way: run \
-             `pantau-collector tls init` and add `tls: {{}}`, or say `insecure: true` if something else protects the way"
-        )));
+        return wrong(
+            ", and without TLS tokens and data can be read on the way: run `pantau-collector tls init` and add `tls: {}`, or say \
+             `insecure: true` if something else protects the way",
+        );
     }
     if !has_readers {
-        return Err(place.wrong(format!(
-            "{listen} can be reached from other machines: say under `readers` who may read, for example \
-             `readers: [{{name: grafana, token: {{file: grafana.token}}}}]`"
-        )));
+        return wrong(
+            ": say under `readers` who may read, for example `readers: [{name: grafana, token: {file: grafana.token}}]`",
+        );
     }
     Ok(())
 }
 
-fn check_reader(name: &str, base: &Path, field: &Spanned<Reader>) -> Result<ReaderEntry, SettingsError> {
-    let place = Place::of(name, field);
-    let reader = &field.value;
-    let read = |secret: &Secret| secret.read(base).map_err(|error| place.wrong(error.to_string()));
+fn check_readers(readers: &[Reader], base: &Path) -> Result<Vec<ReaderEntry>, Mistake> {
+    let mut entries: Vec<ReaderEntry> = Vec::new();
+    for (index, reader) in readers.iter().enumerate() {
+        let placed = |mistake: Mistake| mistake.item(index).under("readers");
+        if index >= READERS_MAX {
+            return Err(placed(Mistake::new(format!("more than {READERS_MAX} readers"))));
+        }
+        let entry = check_reader(reader, base).map_err(placed)?;
+        if let Some(twin) = entries.iter().find(|have| have.name == entry.name) {
+            let why = format!("another reader has the name {:?}: each needs its own", twin.name);
+            return Err(placed(Mistake::at("name", why)));
+        }
+        if let Some(twin) = entries.iter().find(|have| have.user == entry.user && have.secret == entry.secret)
+        {
+            let why = format!(
+                "reader {:?} has the same credentials, so that nobody can tell them apart",
+                twin.name
+            );
+            return Err(placed(Mistake::new(why)));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn check_reader(reader: &Reader, base: &Path) -> Result<ReaderEntry, Mistake> {
+    let name = &reader.name.0;
+    let read =
+        |secret: &Secret, key: &str| secret.read(base).map_err(|error| Mistake::at(key, error.to_string()));
     let (user, secret) = match (&reader.token, &reader.basic) {
         (Some(token), None) => {
-            let token = read(token)?;
+            let token = read(token, "token")?;
             if token.expose().len() < READER_TOKEN_BYTES_MIN {
-                let least = format!(
-                    "the token of reader {:?} is shorter than {READER_TOKEN_BYTES_MIN} bytes",
-                    reader.name.0
+                let why = format!(
+                    "the token of reader {name:?} is shorter than {READER_TOKEN_BYTES_MIN} bytes: make one with `openssl rand -base64 32`"
                 );
-                return Err(place.wrong(format!("{least}: make one with `openssl rand -base64 32`")));
+                return Err(Mistake::at("token", why));
             }
             (None, Digest::of(token.expose()))
         }
-        (None, Some(basic)) => (Some(Digest::of(&basic.user)), Digest::of(read(&basic.password)?.expose())),
-        _ => {
-            let mistake = format!("reader {:?} needs either `token` or `basic`", reader.name.0);
-            return Err(place.wrong(mistake));
+        (None, Some(basic)) => {
+            check_user(&basic.user).map_err(|mistake| mistake.under("basic"))?;
+            let password = read(&basic.password, "password").map_err(|mistake| mistake.under("basic"))?;
+            (Some(Digest::of(&basic.user)), Digest::of(password.expose()))
         }
+        _ => return Err(Mistake::new(format!("reader {name:?} needs either `token` or `basic`"))),
     };
-    if reader.scope.regions.len() > scope::ENTRIES_MAX || reader.scope.sites.len() > scope::ENTRIES_MAX {
-        return Err(place.wrong(format!("a scope names at most {} regions and sites", scope::ENTRIES_MAX)));
+    let (regions, sites) = (&reader.scope.regions, &reader.scope.sites);
+    if regions.len() > scope::ENTRIES_MAX || sites.len() > scope::ENTRIES_MAX {
+        let why = format!("it names at most {} regions and sites", scope::ENTRIES_MAX);
+        return Err(Mistake::at("scope", why));
     }
-    let sites = reader.scope.sites.iter().map(|site| site.0.clone()).collect();
-    let scope = Scope::new(reader.scope.regions.clone(), sites);
-    Ok(ReaderEntry { name: reader.name.0.clone(), user, secret, scope })
+    let scope = Scope::new(regions.clone(), sites.iter().map(|site| site.0.clone()).collect());
+    Ok(ReaderEntry { name: name.clone(), user, secret, scope })
+}
+
+fn check_user(user: &str) -> Result<(), Mistake> {
+    let why = if user.is_empty() {
+        "it is empty: write a name"
+    } else if user.contains(':') || user.contains(char::is_control) {
+        "a name with \":\" cannot log in, because in basic authentication the password begins behind the first one"
+    } else {
+        return Ok(());
+    };
+    Err(Mistake::at("user", why))
 }
 
 fn host_name() -> String {

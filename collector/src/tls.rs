@@ -20,6 +20,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use settings::Mistake;
 use sha2::{Digest as _, Sha256};
 
 use crate::enrolment;
@@ -35,6 +36,30 @@ pub const CA_KEY: &str = "ca.key";
 pub const CERTIFICATE: &str = "server.pem";
 /// The server's private key.
 pub const KEY: &str = "server.key";
+
+/// Why certificate and key cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Unusable {
+    /// The setting concerned, in the section `tls`.
+    key: &'static str,
+    why: String,
+}
+
+impl Unusable {
+    fn certificate(path: &Path, why: impl std::fmt::Display) -> Self {
+        Self { key: "certificate", why: format!("cannot read the certificate {}: {why}", path.display()) }
+    }
+
+    fn key(why: String) -> Self {
+        Self { key: "key", why }
+    }
+
+    /// As a mistake in the section `tls`.
+    pub fn mistake(&self) -> Mistake {
+        Mistake::at(self.key, self.why.as_str())
+    }
+}
 
 const DAY: Duration = Duration::from_secs(86_400);
 const NAMES_MAX: usize = 100;
@@ -149,16 +174,30 @@ pub fn fingerprint_in(path: &Path) -> anyhow::Result<String> {
     Ok(Sha256::digest(authority).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn read_chain(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let cannot = || format!("cannot read the certificate {}", path.display());
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .with_context(cannot)?
-        .collect::<Result<_, _>>()
-        .with_context(cannot)?;
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+    if !path.exists() {
+        let why = format!(
+            "there is no certificate {}: make one by `pantau-collector --config FILE tls init NAME…` (names and addresses by which \
+             agents reach this collector), or say where it is under `tls`",
+            path.display()
+        );
+        return Err(Unusable { key: "certificate", why });
+    }
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = read.map_err(|error| Unusable::certificate(path, pem_error(&error)))?;
     if chain.is_empty() {
-        bail!("{}: it holds no certificate", cannot());
+        return Err(Unusable::certificate(path, "it holds no certificate"));
     }
     Ok(chain)
+}
+
+/// The system's words where it is the system's fault.
+fn pem_error(error: &rustls::pki_types::pem::Error) -> String {
+    match error {
+        rustls::pki_types::pem::Error::Io(why) => why.to_string(),
+        rustls::pki_types::pem::Error::NoItemsFound => "it holds nothing in PEM form".into(),
+        other => other.to_string(),
+    }
 }
 
 /// The listener's certificate, replaced as a whole.
@@ -171,20 +210,14 @@ pub struct Certificate {
 
 impl Certificate {
     /// Reads certificate and key.
-    pub fn load(files: &TlsFiles) -> anyhow::Result<Arc<Self>> {
-        if !files.certificate.exists() {
-            bail!(
-                "there is no certificate {}: make one by `pantau-collector tls init NAME…`, or say where it is under `tls`",
-                files.certificate.display()
-            );
-        }
+    pub fn load(files: &TlsFiles) -> Result<Arc<Self>, Unusable> {
         let current = ArcSwap::from_pointee(read_certified(files)?);
         let seen = std::sync::Mutex::new(times(files));
         Ok(Arc::new(Self { files: ArcSwap::from_pointee(files.clone()), current, seen }))
     }
 
     /// Reads the files again where they changed; what cannot be read leaves the old ones in force. Answers whether they changed.
-    pub fn refresh(&self) -> anyhow::Result<bool> {
+    pub fn refresh(&self) -> Result<bool, Unusable> {
         let files = self.files.load_full();
         let now = times(&files);
         {
@@ -199,7 +232,7 @@ impl Certificate {
     }
 
     /// Takes other files; what cannot be read changes nothing.
-    pub fn replace(&self, files: &TlsFiles) -> anyhow::Result<()> {
+    pub fn replace(&self, files: &TlsFiles) -> Result<(), Unusable> {
         self.current.store(Arc::new(read_certified(files)?));
         self.files.store(Arc::new(files.clone()));
         *self.seen.lock().expect("nothing panics while it holds this lock") = times(files);
@@ -218,15 +251,21 @@ fn times(files: &TlsFiles) -> Option<[SystemTime; 2]> {
     Some([changed(&files.certificate)?, changed(&files.key)?])
 }
 
-fn read_certified(files: &TlsFiles) -> anyhow::Result<CertifiedKey> {
+fn read_certified(files: &TlsFiles) -> Result<CertifiedKey, Unusable> {
     let chain = read_chain(&files.certificate)?;
-    let cannot = || format!("cannot read the private key {}", files.key.display());
-    let key = PrivateKeyDer::from_pem_file(&files.key).with_context(cannot)?;
+    let unreadable = |error| {
+        Unusable::key(format!("cannot read the private key {}: {}", files.key.display(), pem_error(&error)))
+    };
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(unreadable)?;
     let provider = rustls::crypto::ring::default_provider();
-    let certified = CertifiedKey::from_der(chain, key, &provider).with_context(|| {
-        format!("cannot use {} with {}", files.certificate.display(), files.key.display())
-    })?;
-    Ok(certified)
+    CertifiedKey::from_der(chain, key, &provider).map_err(|error| {
+        let (certificate, key) = (files.certificate.display(), files.key.display());
+        let why = match error {
+            rustls::Error::InconsistentKeys(_) => "it is the key of another certificate".to_owned(),
+            other => other.to_string(),
+        };
+        Unusable::key(format!("cannot use the private key {key} with the certificate {certificate}: {why}"))
+    })
 }
 
 /// The listener's TLS: versions 1.2 and 1.3, HTTP/1.1, resumption by tickets (thousands of agents come back after a restart of

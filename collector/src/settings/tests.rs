@@ -29,30 +29,196 @@ fn every_mistake_is_reported_at_its_place() {
 fn an_exposed_listener_needs_tls_or_says_insecure_and_needs_readers() {
     check(
         "\nlisten: 0.0.0.0:9797\n",
-        "collector.yaml:2:9: 0.0.0.0:9797 can be reached from other machines, and without TLS",
+        "collector.yaml:2:9: listen: 0.0.0.0:9797 can be reached from other machines, and without TLS",
     );
     check(
         "insecure: true\nlisten: '[::]:9797'\n",
-        "collector.yaml:2:9: [::]:9797 can be reached from other machines: say under `readers`",
+        "collector.yaml:2:9: listen: [::]:9797 can be reached from other machines: say under `readers`",
     );
     check(
         "tls: {}\nlisten: 10.0.0.1:1\n",
-        "collector.yaml:2:9: 10.0.0.1:1 can be reached from other machines: say under `readers`",
+        "collector.yaml:2:9: listen: 10.0.0.1:1 can be reached from other machines: say under `readers`",
     );
 }
 
 #[test]
 fn readers_have_one_secret_of_some_length() {
-    check("readers:\n  - name: a\n", "collector.yaml:2:5: reader \"a\" needs either `token` or `basic`");
+    check(
+        "readers:\n  - name: a\n",
+        "collector.yaml:2:5: readers[0]: reader \"a\" needs either `token` or `basic`",
+    );
     check(
         "readers:\n  - name: a\n    token: {file: none}\n",
-        "collector.yaml:2:5: cannot read the secret in /nowhere/none: ",
+        "collector.yaml:3:12: readers[0].token: cannot read the secret in /nowhere/none: ",
     );
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::write(folder.path().join("short"), "x").expect("written");
     let text = "readers: [{name: a, token: {file: short}}]\n";
     let error = Checked::parse(text, "c", folder.path()).expect_err("too short").to_string();
     assert!(error.contains("shorter than 16 bytes"), "{error}");
+}
+
+#[test]
+fn an_address_to_listen_on_is_given_in_numbers() {
+    let check_listen = |text: &str, expected: &str| {
+        check(
+            &format!("listen: {text}\n"),
+            &format!("collector.yaml:1:9: \"{text}\" is no address to listen on: {expected}"),
+        );
+    };
+    check_listen("localhost", "names are not looked up here; write 127.0.0.1:9797");
+    check_listen("localhost:80", "names are not looked up here; write 127.0.0.1:80");
+    check_listen("10.0.0.1", "the port is missing; write 10.0.0.1:9797");
+    check_listen("fd00::1", "the port is missing; write [fd00::1]:9797");
+    check_listen("9797", "the address is missing; write 127.0.0.1:9797 for this machine alone");
+    check_listen("0.0.0.0:99999", "write an IP address and a port from 0 to 65535, such as 127.0.0.1:9797");
+}
+
+#[test]
+fn values_that_cannot_work_are_refused_at_their_place() {
+    check(
+        "retention: {time: 0s}\n",
+        "collector.yaml:1:19: retention.time: 0s is out of bounds: write 1h to ",
+    );
+    check(
+        "retention: {memory_max: 1}\n",
+        "collector.yaml:1:25: retention.memory_max: 1 is out of bounds: write 16MiB to ",
+    );
+    check(
+        "retention: {disk_max: 1}\n",
+        "collector.yaml:1:23: retention.disk_max: 1 is out of bounds: write 64MiB to ",
+    );
+    check(
+        "retention: {disk_reserve: 9GiB}\n",
+        "collector.yaml:1:27: retention.disk_reserve: 9GiB is more than disk_max, 8GiB",
+    );
+    check(
+        "ingest: {accepted_age: 7d11h}\n",
+        "collector.yaml:1:24: ingest.accepted_age: 7d11h is too short: agents keep for 7d12h",
+    );
+    check(
+        "ingest: {accepted_ahead: 0s}\n",
+        "collector.yaml:1:26: ingest.accepted_ahead: 0s is out of bounds: write 1s to 1d",
+    );
+    check(
+        "ingest: {body_max: 1}\n",
+        "collector.yaml:1:20: ingest.body_max: 1 is out of bounds: write 64KiB to 1GiB",
+    );
+    check("ingest: {body_max: 2TiB}\n", "collector.yaml:1:20: ingest.body_max: 2TiB is out of bounds");
+    check(
+        "ingest: {unpacked_max: 1MiB}\n",
+        "collector.yaml:1:24: ingest.unpacked_max: 1MiB is out of bounds: write 16MiB to 4GiB",
+    );
+    check(
+        "ingest: {bodies_max: 1MiB}\n",
+        "collector.yaml:1:22: ingest.bodies_max: 1MiB is out of bounds: write 16MiB to ",
+    );
+    for limit in ["samples_max", "series_max", "concurrent_max"] {
+        check(
+            &format!("query:\n  {limit}: 0\n"),
+            &format!("collector.yaml:2:{}: query.{limit}: 0 is out of bounds", limit.len() + 5),
+        );
+    }
+    for span in ["timeout", "lookback"] {
+        check(
+            &format!("query:\n  {span}: 0s\n"),
+            &format!("collector.yaml:2:{}: query.{span}: 0s is out of bounds", span.len() + 5),
+        );
+    }
+    for span in ["head_timeout", "body_timeout", "stall_timeout", "idle_timeout"] {
+        check(
+            &format!("server: {{{span}: 0s}}\n"),
+            &format!(
+                "collector.yaml:1:{}: server.{span}: 0s is out of bounds: write 100ms to ",
+                span.len() + 12
+            ),
+        );
+    }
+    check("data: /dev/null\n", "collector.yaml:1:7: data: /dev/null is no folder");
+}
+
+#[test]
+fn the_agents_mistakes_are_placed_within_its_section() {
+    check(
+        "agent:\n  limits: {memory_bytes_max: 0}\n",
+        "collector.yaml:2:30: agent.limits.memory_bytes_max: 0 hold no batch",
+    );
+    check(
+        "agent:\n  inputs:\n    scrape:\n      - job_name: a\n        static_configs: [{targets: ['http://x/y']}]\n",
+        "collector.yaml:5:37: agent.inputs.scrape[0].static_configs[0].targets[0]: \"http://x/y\" is no host:port",
+    );
+}
+
+#[test]
+fn readers_are_told_apart() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("t"), "0123456789abcdef").expect("written");
+    let check = |readers: &str, expected: &str| {
+        let error = Checked::parse(&format!("readers:\n{readers}"), "c", folder.path())
+            .expect_err("a mistake")
+            .to_string();
+        assert!(error.starts_with(expected), "{error:?} should start with {expected:?}");
+    };
+    check(
+        "- {name: a, basic: {user: 'x:y', password: {file: t}}}\n",
+        "c:2:27: readers[0].basic.user: a name with \":\" cannot log in",
+    );
+    check(
+        "- {name: a, basic: {user: '', password: {file: t}}}\n",
+        "c:2:27: readers[0].basic.user: it is empty",
+    );
+    check(
+        "- {name: a, token: {file: t}}\n- {name: a, token: {file: t}}\n",
+        "c:3:10: readers[1].name: another reader has the name",
+    );
+    check(
+        "- {name: a, token: {file: t}}\n- {name: b, token: {file: t}}\n",
+        "c:3:3: readers[1]: reader \"a\" has the same credentials",
+    );
+}
+
+fn check_files(text: &str, folder: &Path, expected: &str) {
+    let settings = Checked::parse(text, "c", folder).expect("good values");
+    let said = settings.check_files().map_or_else(|error| error.to_string(), |()| "good".into());
+    assert!(said.starts_with(expected), "{said:?} should start with {expected:?}");
+}
+
+#[test]
+fn check_names_certificates_and_lists_that_cannot_be_read() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    check_files("", folder.path(), "good");
+    check_files("tls: {}\n", folder.path(), "c:1:6: tls.certificate: there is no certificate ");
+    check_files(
+        "tls:\n  certificate: none.pem\n",
+        folder.path(),
+        "c:2:16: tls.certificate: there is no certificate ",
+    );
+    crate::tls::init(&folder.path().join("data"), &["localhost".into()]).expect("made");
+    check_files("tls: {}\n", folder.path(), "good");
+    check_files("tls: {key: none.key}\n", folder.path(), "c:1:12: tls.key: cannot read the private key ");
+    crate::tls::init(&folder.path().join("other"), &["localhost".into()]).expect("made");
+    check_files(
+        "tls: {key: other/tls/server.key}\n",
+        folder.path(),
+        "c:1:12: tls.key: cannot use the private key ",
+    );
+    std::fs::write(folder.path().join("empty.pem"), "").expect("written");
+    check_files(
+        "tls: {certificate: empty.pem}\n",
+        folder.path(),
+        "c:1:20: tls.certificate: cannot read the certificate ",
+    );
+    check_files(
+        "retention: {disk_max: 1000TiB, disk_reserve: 999TiB}\n",
+        folder.path(),
+        "c:1:46: retention.disk_reserve: 999TiB are to stay free, but the whole disk",
+    );
+    let scrape = "agent: {inputs: {scrape: [{job_name: a, file_sd_configs: [{files: [a.yml]}]}]}}\n";
+    check_files(
+        scrape,
+        folder.path(),
+        "c:1:68: agent.inputs.scrape[0].file_sd_configs[0].files[0]: cannot read ",
+    );
 }
 
 #[test]
