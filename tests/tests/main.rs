@@ -7,3 +7,4 @@ mod crash;
 mod fsync;
 mod host;
 mod hostile;
+mod usm;
