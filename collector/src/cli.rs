@@ -1,5 +1,6 @@
 //! The command line: `run` (what it does without a word), `check`, `tls init`, `agents add|list|revoke|gaps`.
 
+mod address;
 mod print;
 
 use std::path::{Path, PathBuf};
@@ -116,7 +117,7 @@ fn act(arguments: Arguments) -> anyhow::Result<()> {
         Word::Run => runtime()?.block_on(run::until_signal(settings, file)),
         Word::Check => check(&settings, file),
         Word::Tls { word: TlsWord::Init { names } } => tls_init(&settings, &names),
-        Word::Agents { word } => agents(&settings, word),
+        Word::Agents { word } => agents(&settings, file, word),
     }
 }
 
@@ -147,12 +148,16 @@ fn tls_init(settings: &Checked, names: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn agents(settings: &Checked, word: AgentsWord) -> anyhow::Result<()> {
+fn agents(settings: &Checked, file: Option<&Path>, word: AgentsWord) -> anyhow::Result<()> {
     let data = &settings.data;
     match word {
         AgentsWord::Add { name, region, site, address } => {
+            // What can fail comes first: the token is shown once.
+            let address = address::address(settings, file, address.as_deref())?;
+            let trust = print::Trust::of(settings, &address)?;
             let token = enrolment::add(data, &name, region, &site, now())?;
-            print!("{}", print::enrolled(settings, &name, address.as_deref(), &token)?);
+            let is_loopback = settings.listen.ip().is_loopback();
+            print!("{}", print::enrolled(&name, &address, &trust, is_loopback, &token));
         }
         AgentsWord::Revoke { name } => {
             enrolment::revoke(data, &name, now())?;

@@ -4,6 +4,8 @@
 //! authority, so that the fingerprint that the agents hold stays right. Key files are for their owner only. The server sends the
 //! authority's certificate along: an agent needs nothing but its fingerprint (SHA-256 of the DER form).
 
+mod names;
+
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -25,6 +27,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::enrolment;
 use crate::settings::TlsFiles;
+
+pub use names::CertName;
 
 /// Folder of certificates within the data folder.
 pub const FOLDER: &str = "tls";
@@ -81,6 +85,9 @@ pub fn init(data: &Path, names: &[String]) -> anyhow::Result<Made> {
         bail!(
             "name the server: one to {NAMES_MAX} host names or addresses by which agents and readers reach it"
         );
+    }
+    for name in names {
+        name.parse::<CertName>().map_err(anyhow::Error::msg)?;
     }
     let folder = data.join(FOLDER);
     make_folder(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -172,6 +179,13 @@ pub fn fingerprint_in(path: &Path) -> anyhow::Result<String> {
     let chain = read_chain(path)?;
     let authority = chain.last().expect("read_chain gives one certificate at least");
     Ok(Sha256::digest(authority).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The names under which a server with this certificate can be reached.
+pub fn names_in(path: &Path) -> anyhow::Result<Vec<CertName>> {
+    let chain = read_chain(path)?;
+    let own = chain.first().expect("read_chain gives one certificate at least");
+    names::names_in(own).map_err(|why| Unusable::certificate(path, why).into())
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
@@ -329,6 +343,17 @@ mod tests {
         std::fs::write(data.path().join("tls/server.key"), "nonsense").expect("written");
         assert!(certificate.refresh().is_err());
         assert_eq!(certificate.current.load_full().cert[0], second.cert[0], "the old one stays in force");
+    }
+
+    #[test]
+    fn a_certificate_has_the_names_that_it_was_made_for() {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let names = ["pantau.example.go.id", "10.1.2.3", "fd00::1"].map(str::to_owned);
+        init(data.path(), &names).expect("made");
+        let read = names_in(&data.path().join("tls/server.pem")).expect("readable");
+        assert_eq!(read.iter().map(ToString::to_string).collect::<Vec<_>>(), names);
+        let error = init(data.path(), &["https://a".into()]).expect_err("no name").to_string();
+        assert!(error.contains("neither a host name nor an IP address"), "{error}");
     }
 
     #[test]

@@ -14,38 +14,56 @@ use crate::tls;
 /// Where the agent looks for its settings.
 const AGENT_FOLDER: &str = "/etc/pantau";
 
-/// The one line to run where the agent is, with what is good to know before.
+/// By what an agent believes the collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// The authority's fingerprint, 64 hexadecimal digits.
+    Fingerprint(String),
+    /// Nothing is encrypted, and both are on one machine.
+    SameMachine,
+    /// Nothing is encrypted here; something else protects the way, or it was asked for.
+    Open,
+}
+
+impl Trust {
+    /// As the settings have it.
+    pub(super) fn of(settings: &Checked, address: &str) -> anyhow::Result<Self> {
+        if let Some(files) = &settings.tls {
+            return Ok(Self::Fingerprint(tls::fingerprint_in(&files.certificate)?));
+        }
+        let open = address.starts_with("http://") && !settings.listen.ip().is_loopback();
+        Ok(if open { Self::Open } else { Self::SameMachine })
+    }
+}
+
+/// The one line to run where the agent is, with what is good to know. The token goes through a pipe: what stands in the command
+/// itself is seen in the list of processes and in sudo's log.
 pub(super) fn enrolled(
-    settings: &Checked,
     name: &str,
-    address: Option<&str>,
+    address: &str,
+    trust: &Trust,
+    is_loopback: bool,
     token: &SecretText,
-) -> anyhow::Result<String> {
-    let mut text = format!("enrolled {name}; the token is shown this once. Run there:\n\n");
-    let scheme = if settings.tls.is_some() { "https" } else { "http" };
-    let host = match settings.listen.ip() {
-        any if any.is_unspecified() => settings.instance.clone(),
-        std::net::IpAddr::V6(address) => format!("[{address}]"),
-        std::net::IpAddr::V4(address) => address.to_string(),
-    };
-    let usual = format!("{scheme}://{host}:{}", settings.listen.port());
-    let address = address.unwrap_or(&usual);
-    let mut uplink = format!("collectors: [\"{address}\"], token: {{file: agent.token}}");
-    if let Some(files) = &settings.tls {
-        write!(uplink, ", ca_fingerprint: \"sha256:{}\"", tls::fingerprint_in(&files.certificate)?)?;
-    } else if !settings.listen.ip().is_loopback() {
-        uplink.push_str(", insecure: true");
+) -> String {
+    let mut uplink = format!("collectors: [\\\"{address}\\\"], token: {{file: agent.token}}");
+    match trust {
+        Trust::Fingerprint(digits) => uplink.push_str(&format!(", ca_fingerprint: \\\"sha256:{digits}\\\"")),
+        Trust::Open => uplink.push_str(", insecure: true"),
+        Trust::SameMachine => {}
     }
     let token = token.expose();
-    writeln!(
-        text,
-        "  install -d -m 700 {AGENT_FOLDER} && echo '{token}' | install -m 600 /dev/stdin {AGENT_FOLDER}/agent.token && \
-         echo 'uplink: {{{uplink}}}' > {AGENT_FOLDER}/agent.yaml && pantau-agent run\n",
-    )?;
-    if settings.listen.ip().is_loopback() {
+    let mut text = format!(
+        "enrolled {name}; the token is shown this once. Run there, where pantau-agent is installed (as root: without sudo):\n\n  \
+         echo '{token}' | sudo sh -c 'set -eu; umask 022; mkdir -p {AGENT_FOLDER}; cd {AGENT_FOLDER}; if [ -e agent.yaml ]; then \
+         printf \"{AGENT_FOLDER}/agent.yaml is there: replace it (it stays as agent.yaml.old)? [y/N] \"; read -r answer </dev/tty; \
+         [ \"$answer\" = y ] || {{ echo \"nothing was changed\"; exit 1; }}; mv agent.yaml agent.yaml.old; fi; \
+         (umask 077; cat >agent.token); echo \"uplink: {{{uplink}}}\" >agent.yaml' && sudo pantau-agent run\n\n\
+         It runs until Ctrl-C. For good: `sudo systemctl enable --now pantau-agent`, with the unit in configs/systemd.\n"
+    );
+    if is_loopback {
         text.push_str("(the collector listens on loopback only: other machines cannot reach it yet; see `listen` in the settings)\n");
     }
-    Ok(text)
+    text
 }
 
 /// A line of `agents list --json`.
@@ -182,19 +200,77 @@ mod tests {
         check(4_107_542_400_000, "2100-03-01T00:00:00Z");
     }
 
+    /// What people read, as it stood when somebody last looked at it; renewed with PANTAU_GOLDEN=1.
+    fn check_golden(name: &str, text: &str) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/golden").join(name);
+        if std::env::var_os("PANTAU_GOLDEN").is_some() {
+            std::fs::write(&path, text).expect("written");
+        }
+        let golden = std::fs::read_to_string(&path).expect("the golden file is there");
+        assert_eq!(text, golden, "{name} is out of date: look at it, and renew it with PANTAU_GOLDEN=1");
+    }
+
+    fn line(trust: &Trust, address: &str) -> String {
+        enrolled("kudus-gw-1", address, trust, false, &SecretText::new("pantau_abc"))
+    }
+
+    #[test]
+    fn what_an_enrolment_prints() {
+        let trust = Trust::Fingerprint("ab".repeat(32));
+        check_golden("enrolled-tls.txt", &line(&trust, "https://pantau.example.go.id:9797"));
+        let token = SecretText::new("pantau_abc");
+        let here = enrolled("kudus-gw-1", "http://127.0.0.1:9797", &Trust::SameMachine, true, &token);
+        check_golden("enrolled-loopback.txt", &here);
+    }
+
+    /// Runs the line in a folder of its own, without sudo and without starting anything.
+    fn run_there(folder: &std::path::Path, text: &str) -> std::process::Output {
+        let line = text.lines().find(|line| line.contains("pantau-agent run")).expect("the line");
+        let line = line.replace("sudo sh", "sh").replace(AGENT_FOLDER, &folder.display().to_string());
+        let line = line.replace("&& sudo pantau-agent run", "").replace("</dev/tty", "<answer");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &line]).output().expect("a shell")
+    }
+
+    #[cfg(unix)]
     #[test]
     fn the_line_to_run_there_makes_settings_that_the_agent_takes() {
-        let settings = Checked::quickstart().expect("defaults");
-        let token = SecretText::new("pantau_abc");
-        let text = enrolled(&settings, "kudus-gw", None, &token).expect("printed");
-        let line = text.lines().find(|line| line.contains("pantau-agent run")).expect("the line");
-        assert!(line.contains("echo 'pantau_abc'"), "{line}");
-        let yaml =
-            line.split("echo 'uplink").nth(1).and_then(|rest| rest.split('\'').next()).expect("settings");
-        let yaml = format!("uplink{yaml}");
-        let agent: pantau_agent::settings::Settings =
-            settings::parse(&yaml, "agent.yaml").expect("good settings");
-        assert_eq!(agent.uplink.expect("given").collectors[0].as_str(), "http://127.0.0.1:9797");
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let trust = Trust::Fingerprint("ab".repeat(32));
+        let text = line(&trust, "https://[fd00::1]:9797");
+        let run = run_there(folder.path(), &text);
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("it is there");
+        assert_eq!(read("agent.token"), "pantau_abc\n");
+        let mode = std::fs::metadata(folder.path().join("agent.token")).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let agent =
+            pantau_agent::settings::Settings::load(&folder.path().join("agent.yaml")).expect("good settings");
+        assert_eq!(agent.check_files().map_err(|error| error.to_string()), Ok(()));
+        assert_eq!(agent.uplink.expect("given").collectors[0].as_str(), "https://[fd00::1]:9797");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_line_to_run_there_asks_before_it_replaces_settings() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+        write("agent.yaml", "mine");
+        let text = line(&Trust::Open, "http://a:9797");
+        for answer in ["n\n", "", "yes\n"] {
+            write("answer", answer);
+            assert!(!run_there(folder.path(), &text).status.success());
+            assert_eq!((read("agent.yaml").as_str(), read("agent.token").as_str()), ("mine", ""));
+        }
+        write("answer", "y\n");
+        let run = run_there(folder.path(), &text);
+        assert!(
+            run.status.success() && String::from_utf8_lossy(&run.stdout).contains("is there: replace it")
+        );
+        assert_eq!(read("agent.yaml.old"), "mine");
+        assert!(read("agent.yaml").contains("insecure: true"), "{}", read("agent.yaml"));
     }
 
     #[test]
