@@ -1,0 +1,348 @@
+//! Up to 64 datagrams a system call (`recvmmsg`, `sendmmsg`), and one socket for thousands of addresses (`IP_PKTINFO`). Linux alone.
+//!
+//! The only place of this crate with unsafe code: rustix has neither `recvmmsg` nor `IP_PKTINFO`.
+
+#![expect(
+    unsafe_code,
+    reason = "recvmmsg, sendmmsg with control messages and IP_PKTINFO, for which rustix has no calls"
+)]
+
+use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{Timespec, epoll};
+
+use super::stray::{Strays, other_v4};
+use super::worker::{Gate, Letter, REQUEST_MAX, Way};
+use crate::outbox::Route;
+
+/// Datagrams a system call.
+const BATCH: usize = 64;
+/// Control bytes a datagram, in words so that headers in them are aligned: an `in_pktinfo` takes 32 bytes with its header.
+const CONTROL: usize = 8;
+
+pub(super) struct Batched {
+    sockets: Vec<(usize, UdpSocket, SocketAddr)>,
+    /// The first address and the number of addresses of a socket for all.
+    wildcard: Option<(Ipv4Addr, usize)>,
+    events: OwnedFd,
+    /// Sockets on which something may be left.
+    ready: Vec<usize>,
+    strays: Strays,
+    buffers: Vec<u8>,
+    names: Vec<libc::sockaddr_storage>,
+    controls: Vec<[u64; CONTROL]>,
+}
+
+impl Batched {
+    /// One socket for so many addresses, counted up from the first.
+    pub(super) fn wildcard(socket: UdpSocket, first: Ipv4Addr, count: usize) -> io::Result<Self> {
+        let on: libc::c_int = 1;
+        // SAFETY: the option's value is a live `c_int`, whose size is given.
+        let set = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_IP,
+                libc::IP_PKTINFO,
+                (&raw const on).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        if set != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let mut gate = Self::each(vec![(0, socket)])?;
+        gate.wildcard = Some((first, count));
+        Ok(gate)
+    }
+
+    /// A socket a device.
+    pub(super) fn each(share: Vec<(usize, UdpSocket)>) -> io::Result<Self> {
+        let own = |(device, socket): (usize, UdpSocket)| socket.local_addr().map(|own| (device, socket, own));
+        let sockets: Vec<_> = share.into_iter().map(own).collect::<io::Result<_>>()?;
+        let events = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (at, (_, socket, _)) in sockets.iter().enumerate() {
+            epoll::add(&events, socket, epoll::EventData::new_u64(at as u64), epoll::EventFlags::IN)?;
+        }
+        // SAFETY: all zeros are a `sockaddr_storage`: numbers and arrays of numbers.
+        let name: libc::sockaddr_storage = unsafe { MaybeUninit::zeroed().assume_init() };
+        Ok(Self {
+            sockets,
+            wildcard: None,
+            events,
+            ready: Vec::new(),
+            strays: Strays::default(),
+            buffers: vec![0; BATCH * REQUEST_MAX],
+            names: vec![name; BATCH],
+            controls: vec![[0; CONTROL]; BATCH],
+        })
+    }
+
+    fn wait(&mut self, wait: Duration) -> io::Result<()> {
+        let mut events = [MaybeUninit::uninit(); BATCH];
+        let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() };
+        let (events, _) = match epoll::wait(&self.events, &mut events, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            events => events?,
+        };
+        self.ready.extend(events.iter().map(|event| event.data.u64() as usize));
+        Ok(())
+    }
+
+    /// Receives up to a batch from one socket; tells how many datagrams came.
+    fn receive_from(&mut self, at: usize, each: &mut dyn FnMut(Way, &mut [u8])) -> io::Result<usize> {
+        let (device, socket, _) = &self.sockets[at];
+        let mut vectors: [libc::iovec; BATCH] = std::array::from_fn(|slot| libc::iovec {
+            iov_base: self.buffers[slot * REQUEST_MAX..].as_mut_ptr().cast(),
+            iov_len: REQUEST_MAX,
+        });
+        let mut headers: [libc::mmsghdr; BATCH] = std::array::from_fn(|slot| {
+            let mut header = empty_header();
+            header.msg_hdr.msg_name = (&raw mut self.names[slot]).cast();
+            header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_iov = &raw mut vectors[slot];
+            header.msg_hdr.msg_iovlen = 1;
+            if self.wildcard.is_some() {
+                header.msg_hdr.msg_control = self.controls[slot].as_mut_ptr().cast();
+                header.msg_hdr.msg_controllen = (CONTROL * size_of::<u64>()) as _;
+            }
+            header
+        });
+        // SAFETY: each header points to its own live name, vector, buffer and control bytes, with their sizes; none is moved before
+        // the call has returned.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                BATCH as libc::c_uint,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        };
+        let count = match usize::try_from(count) {
+            Ok(count) => count,
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                return if error.kind() == ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
+            }
+        };
+        for (slot, header) in headers[..count].iter().enumerate() {
+            let whole = header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
+            let device = match self.wildcard {
+                None => Some(*device),
+                // SAFETY: the header and its control bytes are as the kernel left them, and both live.
+                Some((first, devices)) => unsafe { destination(&header.msg_hdr) }
+                    .and_then(|address| u32::from(address).checked_sub(first.into()))
+                    .map(|place| place as usize)
+                    .filter(|place| *place < devices),
+            };
+            if let (true, Some(device), Some(to)) = (whole, device, address(&self.names[slot])) {
+                let start = slot * REQUEST_MAX;
+                let length = (header.msg_len as usize).min(REQUEST_MAX);
+                each(Way { device, socket: at, to }, &mut self.buffers[start..start + length]);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Where the device of a way is reached.
+    fn own(&self, way: &Way) -> SocketAddr {
+        let (_, _, bound) = self.sockets[way.socket];
+        match self.wildcard {
+            Some((first, _)) => (super::nth(first, way.device), bound.port()).into(),
+            None => bound,
+        }
+    }
+
+    /// Sends letters that leave by one socket, up to a batch; tells how many could not be sent.
+    fn send_by(&mut self, letters: &[&Letter], bytes: &[u8]) -> u64 {
+        let fd = self.sockets[letters[0].way.socket].1.as_raw_fd();
+        let mut vectors: [libc::iovec; BATCH] =
+            std::array::from_fn(|_| libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 });
+        let mut headers: [libc::mmsghdr; BATCH] = std::array::from_fn(|_| empty_header());
+        for (slot, letter) in letters.iter().enumerate() {
+            let content = &bytes[letter.bytes.clone()];
+            vectors[slot] =
+                libc::iovec { iov_base: content.as_ptr().cast_mut().cast(), iov_len: content.len() };
+            let length = write_address(&mut self.names[slot], letter.way.to);
+            let header = &mut headers[slot].msg_hdr;
+            header.msg_name = (&raw mut self.names[slot]).cast();
+            header.msg_namelen = length;
+            header.msg_iov = &raw mut vectors[slot];
+            header.msg_iovlen = 1;
+            if let Some((first, _)) = self.wildcard {
+                let own = super::nth(first, letter.way.device);
+                let source = if letter.route == Route::OtherAddress { other_v4(own) } else { own };
+                write_source(&mut self.controls[slot], source);
+                header.msg_control = self.controls[slot].as_mut_ptr().cast();
+                header.msg_controllen = CONTROL_USED as _;
+            }
+        }
+        let mut done = 0;
+        let mut dropped = 0;
+        while done < letters.len() {
+            // SAFETY: the headers behind `done` point to live names, vectors, content and control bytes, with their sizes; the
+            // kernel only reads them but for `msg_len`. Content lives in `bytes`, which is borrowed.
+            let sent = unsafe {
+                libc::sendmmsg(fd, headers[done..].as_mut_ptr(), (letters.len() - done) as libc::c_uint, 0)
+            };
+            match usize::try_from(sent) {
+                Ok(sent) if sent > 0 => done += sent,
+                // The first of them cannot be sent: too long, or its receiver is gone.
+                _ => {
+                    done += 1;
+                    dropped += 1;
+                }
+            }
+        }
+        dropped
+    }
+}
+
+impl Gate for Batched {
+    fn receive(&mut self, wait: Duration, each: &mut dyn FnMut(Way, &mut [u8])) -> io::Result<()> {
+        if self.ready.is_empty() {
+            self.wait(wait)?;
+        }
+        // A batch from each socket at most, so that replies leave before much more is read.
+        let mut budget = BATCH;
+        while let Some(at) = self.ready.pop() {
+            let count = self.receive_from(at, each)?;
+            if count == BATCH {
+                self.ready.push(at);
+            }
+            budget = budget.saturating_sub(count);
+            if budget == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, letters: &[Letter], bytes: &[u8]) -> u64 {
+        let mut dropped = 0;
+        let mut run: Vec<&Letter> = Vec::with_capacity(BATCH);
+        for letter in letters {
+            let astray = match letter.route {
+                Route::Own => false,
+                Route::OtherAddress => self.wildcard.is_none(),
+                Route::OtherPort => true,
+            };
+            if astray {
+                let own = self.own(&letter.way);
+                let content = &bytes[letter.bytes.clone()];
+                let sent = self.strays.send(own, letter.route, letter.way.to, content);
+                dropped += u64::from(sent.is_err());
+                continue;
+            }
+            let other = run.first().is_some_and(|first| first.way.socket != letter.way.socket);
+            if other || run.len() == BATCH {
+                dropped += self.send_by(&run, bytes);
+                run.clear();
+            }
+            run.push(letter);
+        }
+        if !run.is_empty() {
+            dropped += self.send_by(&run, bytes);
+        }
+        dropped
+    }
+}
+
+fn empty_header() -> libc::mmsghdr {
+    // SAFETY: all zeros are an `mmsghdr`: null pointers, no lengths, no flags.
+    unsafe { MaybeUninit::zeroed().assume_init() }
+}
+
+/// The address that a received datagram was sent to.
+///
+/// # Safety
+/// The header must be one that `recvmmsg` filled in, and its control bytes must live.
+unsafe fn destination(header: &libc::msghdr) -> Option<Ipv4Addr> {
+    // SAFETY: by this function's contract the macros walk over whole control messages.
+    let mut control = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !control.is_null() {
+        // SAFETY: the macros return null or a control message that lies whole within the control bytes.
+        let message = unsafe { &*control };
+        if (message.cmsg_level, message.cmsg_type) == (libc::IPPROTO_IP, libc::IP_PKTINFO) {
+            // SAFETY: a message of this type holds an `in_pktinfo`, aligned or not.
+            let info: libc::in_pktinfo =
+                unsafe { libc::CMSG_DATA(control).cast::<libc::in_pktinfo>().read_unaligned() };
+            return Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)));
+        }
+        // SAFETY: as above.
+        control = unsafe { libc::CMSG_NXTHDR(header, control) };
+    }
+    None
+}
+
+/// Bytes of a control message with an `in_pktinfo`.
+// SAFETY: a computation on a number.
+const CONTROL_USED: u32 = unsafe { libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32) };
+const _: () = assert!(CONTROL_USED as usize <= CONTROL * size_of::<u64>());
+
+/// Writes a control message that sets where a datagram comes from.
+fn write_source(control: &mut [u64; CONTROL], source: Ipv4Addr) {
+    let info = libc::in_pktinfo {
+        ipi_ifindex: 0,
+        ipi_spec_dst: libc::in_addr { s_addr: u32::from(source).to_be() },
+        ipi_addr: libc::in_addr { s_addr: 0 },
+    };
+    let header: *mut libc::cmsghdr = control.as_mut_ptr().cast();
+    // SAFETY: the control bytes are aligned as words and, by the assertion above, large enough for the header and its data.
+    unsafe {
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<libc::in_pktinfo>() as u32) as _;
+        (*header).cmsg_level = libc::IPPROTO_IP;
+        (*header).cmsg_type = libc::IP_PKTINFO;
+        libc::CMSG_DATA(header).cast::<libc::in_pktinfo>().write_unaligned(info);
+    }
+}
+
+fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match libc::c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: a storage of this family holds a `sockaddr_in`, and is large and aligned enough for it.
+            let v4 = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
+            Some((Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)), u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, of a `sockaddr_in6`.
+            let v6 = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// Writes an address and tells its length.
+fn write_address(name: &mut libc::sockaddr_storage, to: SocketAddr) -> libc::socklen_t {
+    match to {
+        SocketAddr::V4(to) => {
+            let v4 = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: to.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from(*to.ip()).to_be() },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: a storage is large and aligned enough for any address.
+            unsafe { (&raw mut *name).cast::<libc::sockaddr_in>().write(v4) };
+            size_of::<libc::sockaddr_in>() as libc::socklen_t
+        }
+        SocketAddr::V6(to) => {
+            let v6 = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: to.port().to_be(),
+                sin6_flowinfo: to.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: to.ip().octets() },
+                sin6_scope_id: to.scope_id(),
+            };
+            // SAFETY: as above.
+            unsafe { (&raw mut *name).cast::<libc::sockaddr_in6>().write(v6) };
+            size_of::<libc::sockaddr_in6>() as libc::socklen_t
+        }
+    }
+}
