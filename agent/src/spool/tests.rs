@@ -261,6 +261,32 @@ async fn many_short_lives_leave_no_number_unaccounted_for() {
     assert!(holes.is_empty(), "numbers of which nobody knows: {} holes, {:?}", holes.len(), holes.first());
 }
 
+/// The same where everything was delivered and its segments are gone: neither a batch nor a number that is done tells of the jump.
+#[tokio::test]
+async fn short_lives_after_a_drained_spool_leave_no_number_unaccounted_for() {
+    let mut bench = Bench::new(SyncPolicy::Always);
+    let mut ledger = Ledger::default();
+    let spool = bench.open(1);
+    bench.append(&spool).await;
+    deliver(&spool, &mut ledger, 9);
+    spool.maintain(STORE_EVERY).expect("a good disk");
+    for _ in 0..4 {
+        bench.disk.kill();
+        let spool = bench.open(1);
+        spool.maintain(STORE_EVERY).expect("a good disk");
+        spool.maintain(2 * STORE_EVERY).expect("a good disk");
+    }
+    bench.disk.kill();
+    let spool = bench.open(1);
+    bench.append(&spool).await;
+    deliver(&spool, &mut ledger, 9);
+    let mut accounted: Vec<(u64, u64)> = ledger.losses.iter().filter_map(|loss| loss.sequences).collect();
+    accounted.extend(ledger.hashes.keys().map(|(_, sequence)| (*sequence, *sequence)));
+    accounted.sort_unstable();
+    let holes: Vec<_> = accounted.windows(2).filter(|pair| pair[1].0 > pair[0].1 + 1).collect();
+    assert!(holes.is_empty(), "numbers of which nobody knows: {accounted:?}");
+}
+
 #[tokio::test]
 async fn segments_go_when_all_their_batches_are_done() {
     let mut bench = Bench::new(SyncPolicy::Always);
