@@ -61,6 +61,7 @@ pub fn router(state: &AppState) -> Router {
         .merge(health::router())
         .merge(api::router(&settings.query))
         .merge(web::router())
+        .method_not_allowed_fallback(not_allowed)
         .fallback(not_found);
     let metrics = Arc::clone(&state.metrics);
     let counted = axum::middleware::from_fn(move |request, next| count(Arc::clone(&metrics), request, next));
@@ -70,6 +71,13 @@ pub fn router(state: &AppState) -> Router {
 /// What Prometheus says; Grafana looks for these words to tell a path that is not there from one that fails.
 async fn not_found() -> (http::StatusCode, &'static str) {
     (http::StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// A method that a path does not have; the header `Allow` names those that it has.
+async fn not_allowed(method: http::Method) -> (http::StatusCode, String) {
+    let said =
+        format!("{method} is not for this path: the header Allow of this answer says which methods are\n");
+    (http::StatusCode::METHOD_NOT_ALLOWED, said)
 }
 
 /// Counts and times a request by the route that it met.

@@ -9,6 +9,7 @@
 //! [`Config::idle_timeout`]. A head holds at most [`HEADERS_MAX`] headers and [`HEAD_BYTES_MAX`] bytes. HTTP/1.1 only.
 
 mod body;
+mod plain;
 mod watched;
 
 use std::collections::HashMap;
@@ -214,6 +215,12 @@ impl Server {
     async fn greet(&self, stream: TcpStream, address: SocketAddr, stop: watch::Receiver<bool>) {
         let peer = Peer::Network(address);
         let Some(tls) = &self.tls else { return self.converse(stream, peer, stop).await };
+        let mut first = [0];
+        let peeked = tokio::time::timeout(self.config.head_timeout.get(), stream.peek(&mut first)).await;
+        if matches!(peeked, Ok(Ok(1))) && plain::is_method(first[0]) {
+            self.metrics.connections_dropped.with_label_values(&["tls"]).inc();
+            return self.refuse_plain(stream).await;
+        }
         let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
         match tokio::time::timeout(self.config.head_timeout.get(), handshake).await {
             Ok(Ok(stream)) => self.converse(stream, peer, stop).await,
@@ -223,6 +230,14 @@ impl Server {
             }
             Err(_) => self.metrics.connections_dropped.with_label_values(&["slow_tls"]).inc(),
         }
+    }
+
+    /// Tells somebody who speaks HTTP without TLS; what they sent is read, so that the answer is not lost to a reset.
+    async fn refuse_plain(&self, mut stream: TcpStream) {
+        // Into the socket's empty buffer or not at all: nobody waits for it.
+        drop(stream.try_write(&plain::speak_tls()));
+        drop(stream.try_read(&mut [0; 4096]));
+        drop(stream.shutdown().await);
     }
 
     async fn converse<S>(&self, stream: S, peer: Peer, mut stop: watch::Receiver<bool>)

@@ -333,6 +333,18 @@ async fn batches_of_an_agent_are_answered_as_its_delivery_needs_it() {
 }
 
 #[tokio::test]
+async fn a_method_that_a_path_does_not_have_is_answered_in_words() {
+    let bench = bench("").await;
+    for path in ["/api/v1/query", "/api/v1/write", "/-/ready", "/"] {
+        let answer = bench.ask(Method::DELETE, path, &[], Vec::new()).await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert!(answer.headers.contains_key(header::ALLOW), "{path}: {:?}", answer.headers);
+        assert!(answer.body.starts_with("DELETE is not for this path"), "{path}: {}", answer.body);
+    }
+    assert_eq!(bench.get("/nothing", &[]).await.body, "404 page not found\n");
+}
+
+#[tokio::test]
 async fn bodies_in_memory_are_bounded_and_senders_told_to_come_back() {
     let bench = bench("ingest: {bodies_max: 256KiB, body_max: 256KiB}\n").await;
     // One whose body never comes holds its room from its head on.

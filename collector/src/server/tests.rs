@@ -139,12 +139,37 @@ async fn heads_are_bounded() {
     let server = start(quick(), None).await;
     let many: String = (0..HEADERS_MAX + 1).map(|number| format!("x-{number}: 1\r\n")).collect();
     let answer = server.ask(&format!("GET / HTTP/1.1\r\n{many}\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 431") && answer.ends_with("by POST, as a form\n"), "{answer}");
     let long = "a".repeat(2 * HEAD_BYTES_MAX);
     let answer = server.ask(&format!("GET / HTTP/1.1\r\nx: {long}\r\n\r\n")).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
     let answer = server.ask("nonsense\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("\r\n\r\ncannot read the request"),
+        "{answer}"
+    );
+    // Also behind a good request on the same connection.
+    let answer = server.ask("GET / HTTP/1.1\r\nhost: x\r\n\r\nnonsense\r\n\r\n").await;
+    assert!(answer.contains("hello") && answer.ends_with("`tls` in its settings\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_speaks_http_to_tls_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    crate::tls::init(folder.path(), &["localhost".into()]).expect("made");
+    let files = crate::settings::TlsFiles {
+        certificate: folder.path().join("tls/server.pem"),
+        key: folder.path().join("tls/server.key"),
+    };
+    let certificate = crate::tls::Certificate::load(&files).expect("readable");
+    let tls = crate::tls::server_config(certificate).expect("good");
+    let server = start(quick(), Some(tls)).await;
+    let answer = server.ask("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("write https:// instead of http://\n"),
+        "{answer}"
+    );
+    assert_eq!(server.dropped("tls"), 1);
 }
 
 #[tokio::test]

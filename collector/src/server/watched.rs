@@ -101,11 +101,13 @@ impl Watch {
 pub(super) struct Watched<S> {
     stream: S,
     watch: std::sync::Arc<Watch>,
+    /// What goes out instead of what was to be written last, and how much of it has gone.
+    instead: Option<(Vec<u8>, usize)>,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, watch: std::sync::Arc<Watch>) -> Self {
-        Self { stream, watch }
+        Self { stream, watch, instead: None }
     }
 
     fn note<T>(&self, wrote: &Poll<io::Result<T>>) {
@@ -114,6 +116,31 @@ impl<S> Watched<S> {
         } else {
             self.watch.wrote_some();
         }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Watched<S> {
+    /// Writes what stands instead of `length` bytes, which count as written once all of it has gone. `None` where nothing does.
+    fn write_instead(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+        length: usize,
+    ) -> Option<Poll<io::Result<usize>>> {
+        if self.instead.is_none() {
+            self.instead = super::plain::instead_of(bytes).map(|text| (text, 0));
+        }
+        let (text, gone) = self.instead.as_mut()?;
+        while *gone < text.len() {
+            match Pin::new(&mut self.stream).poll_write(context, &text[*gone..]) {
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(wrote)) => *gone += wrote,
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+                Poll::Pending => return Some(Poll::Pending),
+            }
+        }
+        self.instead = None;
+        Some(Poll::Ready(Ok(length)))
     }
 }
 
@@ -138,7 +165,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let wrote = match self.write_instead(context, bytes, bytes.len()) {
+            Some(wrote) => wrote,
+            None => Pin::new(&mut self.stream).poll_write(context, bytes),
+        };
         self.note(&wrote);
         wrote
     }
@@ -158,7 +188,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        // An answer without a body is one slice.
+        let first = if slices.len() == 1 { &*slices[0] } else { &[] };
+        let wrote = match self.write_instead(context, first, first.len()) {
+            Some(wrote) => wrote,
+            None => Pin::new(&mut self.stream).poll_write_vectored(context, slices),
+        };
         self.note(&wrote);
         wrote
     }
