@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     match execute(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("pantau-agent: {why:#}");
+            eprintln!("pantau-agent: {}", telemetry::faults::in_full(why.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -198,7 +198,9 @@ impl Running {
     async fn reload(&self) {
         match self.try_reload().await {
             Ok(()) => tracing::info!("reloaded {}", self.path.display()),
-            Err(why) => tracing::error!("nothing was reloaded: {why:#}"),
+            Err(why) => {
+                tracing::error!("nothing was reloaded: {}", telemetry::faults::in_full(why.as_ref()));
+            }
         }
         notify(&[NotifyState::Ready]);
     }

@@ -286,7 +286,7 @@ async fn watch_certificate(certificate: Arc<Certificate>, state: AppState) {
                 "taken"
             }
             Err(error) => {
-                tracing::error!("cannot take the new certificate, the old one stays: {error:#}");
+                tracing::error!("cannot take the new certificate, the old one stays: {error}");
                 "refused"
             }
         };
@@ -320,7 +320,9 @@ pub async fn until_signal(settings: Checked, settings_file: Option<&Path>) -> an
                 }
                 match collector.reload().await {
                     Ok(()) => tracing::info!("reloaded the settings"),
-                    Err(error) => tracing::error!("did not reload: {error:#}"),
+                    Err(error) => {
+                        tracing::error!("did not reload: {}", telemetry::faults::in_full(error.as_ref()));
+                    }
                 }
                 notify(&[sd_notify::NotifyState::Ready]);
             }

@@ -4,6 +4,7 @@
 //! Deliberately not here: what is counted (each room has its own `Metrics` struct) and where the page is served.
 
 pub mod build;
+pub mod faults;
 pub mod logs;
 pub mod metrics;
 pub mod summary;
