@@ -7,4 +7,5 @@ mod crash;
 mod fsync;
 mod host;
 mod hostile;
+mod simulator;
 mod usm;
