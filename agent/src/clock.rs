@@ -209,7 +209,7 @@ impl Clock {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "simulated"))]
 pub(crate) mod by_hand {
     //! A clock that tests turn by hand.
 
@@ -239,9 +239,18 @@ pub(crate) mod by_hand {
         pub(crate) fn clock(&self, boot: u128) -> Clock {
             Clock::new(Box::new(self.clone()), BootId::from_u128(boot))
         }
+
+        /// The clock of a program that was built then.
+        #[cfg(feature = "simulated")]
+        pub(crate) fn clock_since(&self, boot: u128, built: Timestamp) -> Clock {
+            let clock = self.clock(boot);
+            clock.state().floor = built;
+            clock
+        }
     }
 
     /// A clock of tokio's paused time.
+    #[cfg(test)]
     pub(crate) fn paused_clock(wall_ms: i64) -> Clock {
         struct Paused(tokio::time::Instant, Timestamp);
 

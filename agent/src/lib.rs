@@ -36,6 +36,8 @@ pub mod relabel;
 mod schedule;
 pub mod series;
 pub mod settings;
+#[cfg(feature = "simulated")]
+pub mod simulated;
 mod spool;
 mod uplink;
 

@@ -174,11 +174,12 @@ impl State {
         {
             return;
         }
-        let end = from.or(previous_to).unwrap_or_default();
+        let (after, before) = (previous_to.map(|to| shifted(to, 1)), from.map(|from| shifted(from, -1)));
+        let begin = after.or(before).unwrap_or_default();
         let loss = Loss {
             cause: Cause::Crashed,
-            from: previous_to.unwrap_or(end),
-            to: end,
+            from: begin,
+            to: before.unwrap_or(begin).max(begin),
             samples: 0,
             sequences: Some((previous + 1, sequence - 1)),
         };

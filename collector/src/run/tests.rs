@@ -14,6 +14,8 @@ use super::*;
 use crate::state::now;
 use crate::{enrolment, ledger};
 
+mod week;
+
 const QUIET: &str = "listen: 127.0.0.1:0\nagent: {enabled: false}\n";
 const READERS: &str = "readers:\n\
     - {name: all, token: {file: all.token}}\n\
