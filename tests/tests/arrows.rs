@@ -71,6 +71,11 @@ fn the_journal_knows_no_samples_and_snmp_no_model() {
 }
 
 #[test]
+fn the_simulator_knows_the_codec_alone() {
+    knows_nothing_of("simulator", &["tokio", "model", "settings", "profiles", "pantau-agent"]);
+}
+
+#[test]
 fn formats_know_no_network() {
     knows_nothing_of("wire", &NETWORK);
     knows_nothing_of("exposition", &NETWORK);
