@@ -5,15 +5,15 @@
 //! clock is set, and the request is sent again at once: one round trip.
 //!
 //! An engine id is confirmed by the first authenticated message (without authentication: by the first response). A report that names
-//! another id afterwards is tried once, beside the confirmed one, and believed if its answer is authenticated. An engine that answers
-//! nothing is asked for its id again at every fourth request.
+//! another id afterwards is tried once, beside the confirmed one, and believed if its answer is authenticated. An engine that has answered
+//! nothing for ten seconds is asked for its id again at every fourth request.
 //!
 //! Bounds: one request can be sent again twice for what was learned, once for an engine id and once for a clock; each datagram that was
 //! sent yields one result at most. Nothing here sends or waits.
 
 use std::time::Duration;
 
-use super::clock::{Clock, Verdict};
+use super::clock::{Clock, Verdict, fits};
 use super::report::Refusal;
 use super::seal::{ContextRef, Envelope, Keys};
 use super::user::{Context, User};
@@ -21,8 +21,10 @@ use crate::ber::{ParseError, Writer, tag};
 use crate::pdu::{Pdu, PduKind};
 use crate::v3::{EngineId, Head, Level, Message, Scoped};
 
-/// Requests without an answer after which the engine's id is asked for again.
+/// Requests without an answer after which the engine's id is asked for again,
 const SILENCE_MAX: u32 = 4;
+/// once the first of them is this old: several requests may be under way at once.
+const SILENCE_TIME: Duration = Duration::from_secs(10);
 /// Authenticated reports in a row whose clock went back, after which the clock is learned anew.
 ///
 /// RFC 3414 would have such an engine refused for ever. A device that lost its memory of boots in a reset would stay lost; to feign one,
@@ -34,6 +36,8 @@ const BACK_MAX: u32 = 4;
 pub struct Exchange {
     message_id: i32,
     sent: Sent,
+    /// Boots and time of the last datagram.
+    clock: (u32, u32),
     engine_learned: bool,
     clock_learned: bool,
     /// The next datagram goes to the engine on probation.
@@ -137,8 +141,10 @@ pub struct Peer {
     engine: Option<Box<Remote>>,
     /// An engine that a report named after another was confirmed.
     other: Option<Box<Remote>>,
-    /// Datagrams sealed since the last that was answered.
+    /// Datagrams sealed since the last that was answered,
     unanswered: u32,
+    /// and when the first of them was.
+    unanswered_since: Duration,
     /// Reports in a row whose clock went back.
     back: u32,
 }
@@ -170,7 +176,15 @@ impl std::fmt::Debug for Peer {
 impl Peer {
     /// Nothing is known of the engine yet.
     pub fn new(user: User, context: Context) -> Self {
-        Self { user, context, engine: None, other: None, unanswered: 0, back: 0 }
+        Self {
+            user,
+            context,
+            engine: None,
+            other: None,
+            unanswered: 0,
+            unanswered_since: Duration::ZERO,
+            back: 0,
+        }
     }
 
     /// The engine's id, once it is confirmed. Another than before: the device was exchanged or set up anew.
@@ -182,6 +196,12 @@ impl Peer {
     pub fn clock(&self, now: Duration) -> Option<(u32, u32)> {
         let clock = &self.engine.as_ref()?.clock;
         clock.is_trusted().then(|| clock.read(now))
+    }
+
+    /// Whether the device has named its engine but sent nothing that could be believed since. If it stays so while requests are sent, the
+    /// credential is wrong: many agents, net-snmp's among them, say nothing at all to a wrong privacy passphrase.
+    pub fn only_discovered(&self) -> bool {
+        self.engine.as_ref().is_some_and(|engine| !engine.confirmed)
     }
 
     /// Whose credential it is.
@@ -217,8 +237,7 @@ impl Peer {
         packet: &mut Vec<u8>,
     ) -> Sealed {
         let message_id = message_id & i32::MAX;
-        let silent = self.unanswered > 0 && self.unanswered.is_multiple_of(SILENCE_MAX);
-        self.unanswered = self.unanswered.wrapping_add(1);
+        let silent = self.silent(now);
         exchange.message_id = message_id;
         let guess = exchange.guess.take();
         let try_other = std::mem::take(&mut exchange.try_other);
@@ -232,12 +251,12 @@ impl Peer {
                 return Sealed::Discovery;
             }
         };
-        exchange.sent = sent;
         let level = self.user.level();
         let (boots, time) = match level {
             Level::NoAuthNoPriv => (0, 0),
             _ => guess.unwrap_or(engine.clock).read(now),
         };
+        (exchange.sent, exchange.clock) = (sent, (boots, time));
         let user = self.user.name();
         let (engine_id, reportable) = (engine.id, true);
         let head = Head {
@@ -395,12 +414,16 @@ impl Peer {
                 self.went_back();
                 refused(Refusal::ClockWentBack)
             }
-            Verdict::Newer if window && !exchange.clock_learned => {
-                (exchange.clock_learned, self.back) = (true, 0);
-                Ok(Opened::Again)
-            }
             Verdict::Newer | Verdict::Fresh => {
                 self.back = 0;
+                // Another request may have brought the news before.
+                let known = self.engine.as_ref().map(|engine| engine.clock.read(now));
+                let news =
+                    verdict == Verdict::Newer || known.is_some_and(|clock| !fits(clock, exchange.clock));
+                if window && news && !exchange.clock_learned {
+                    exchange.clock_learned = true;
+                    return Ok(Opened::Again);
+                }
                 refused(why)
             }
         }
@@ -422,6 +445,18 @@ impl Peer {
             return Ok(self.probe(now, exchange, envelope));
         }
         Ok(Opened::Refused { why, authentic: false })
+    }
+
+    /// Counts a datagram to send; whether so many got no answer that it had better be a discovery.
+    fn silent(&mut self, now: Duration) -> bool {
+        if self.unanswered == 0 {
+            self.unanswered_since = now;
+        }
+        let before = self.unanswered;
+        let long = now.saturating_sub(self.unanswered_since) >= SILENCE_TIME;
+        let silent = long && before >= SILENCE_MAX;
+        self.unanswered = if silent { 1 } else { before.saturating_add(1) };
+        silent
     }
 
     fn went_back(&mut self) {

@@ -421,17 +421,21 @@ fn replayed_and_late_answers_are_refused() {
 #[test]
 fn silence_leads_to_discovery_again() {
     let (_, mut manager, _) = acquainted();
-    let mut sealed = Vec::new();
-    for _ in 0..9 {
+    let mut sealed = |seconds| {
         manager.exchange = Exchange::default();
-        sealed.push(manager.seal(at(2000)).0);
+        manager.seal(at(seconds)).0
+    };
+    // One was sealed at 1001. Many at once are no silence.
+    for _ in 0..20 {
+        assert_eq!(sealed(1010), Sealed::Request);
     }
-    let discoveries: Vec<_> = (0..9).filter(|&at| sealed[at] == Sealed::Discovery).collect();
-    assert_eq!(discoveries, [3, 7], "every fourth, the first of all was one before");
+    let sealed = [1011, 1021, 1031, 1041, 1051, 1061, 1071, 1081].map(sealed);
+    let discoveries: Vec<_> = (0..8).filter(|&at| sealed[at] == Sealed::Discovery).collect();
+    assert_eq!(discoveries, [0, 4]);
+
     // The device comes back with a boot more, and never reports what lies outside its window.
     let mut device = Device::new(1, [alice()]);
     device.authority.reboot(at(1990));
-    manager.exchange = Exchange::default();
     while manager.seal(at(2000)).0 != Sealed::Discovery {}
     let report = forged(manager.next_id, Refusal::UnknownEngine, engine_id(1), 8);
     assert_eq!(manager.open(at(2000), &report), Outcome::Again);
@@ -439,6 +443,48 @@ fn silence_leads_to_discovery_again() {
     let answer = device.answer(at(2000), &packet).expect("an answer");
     assert_eq!(manager.open(at(2000), &answer), golden());
     assert_eq!(manager.peer.clock(at(2000)), Some((8, 10)));
+}
+
+#[test]
+fn requests_that_are_under_way_at_once_do_not_disturb_each_other() {
+    let (mut device, mut manager) = (Device::new(1, [alice()]), Manager::new(alice()));
+    let round = |manager: &mut Manager, device: &mut Device, now, expected| {
+        let mut under_way: Vec<_> = (0..8)
+            .map(|_| {
+                manager.exchange = Exchange::default();
+                let (_, packet) = manager.seal(at(now));
+                (manager.exchange, packet)
+            })
+            .collect();
+        for (exchange, packet) in &mut under_way {
+            let answer = device.answer(at(now), packet).expect("an answer");
+            manager.exchange = *exchange;
+            assert_eq!(manager.open(at(now), &answer), expected);
+            *exchange = manager.exchange;
+        }
+        for (exchange, _) in under_way.iter().filter(|_| expected == Outcome::Again) {
+            manager.exchange = *exchange;
+            let (_, packet) = manager.seal(at(now));
+            let answer = device.answer(at(now), &packet).expect("an answer");
+            assert_eq!(manager.open(at(now), &answer), golden());
+        }
+    };
+    round(&mut manager, &mut device, 1000, Outcome::Again);
+    round(&mut manager, &mut device, 1060, golden());
+    device.authority.reboot(at(1100));
+    round(&mut manager, &mut device, 1120, Outcome::Again);
+}
+
+#[test]
+fn a_device_that_answers_only_discoveries_is_told_from_a_dead_one() {
+    let (mut device, mut manager) = (Device::new(1, [alice()]), Manager::new(alice()));
+    let (_, packet) = manager.seal(at(1000));
+    assert!(!manager.peer.only_discovered());
+    let report = device.answer(at(1000), &packet).expect("a report");
+    assert_eq!(manager.open(at(1000), &report), Outcome::Again);
+    assert!(manager.peer.only_discovered());
+    assert_eq!(manager.ask(at(1001), &mut device), (golden(), 1));
+    assert!(!manager.peer.only_discovered());
 }
 
 #[test]
