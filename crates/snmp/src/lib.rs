@@ -1,4 +1,4 @@
-//! The SNMP protocol engine: a manager for v1 and v2c over UDP.
+//! The SNMP protocol engine: a manager for v1, v2c and v3 over UDP.
 //!
 //! In: an address, credentials, object identifiers. Out: values as the agent gave them ([`Value`]), or the reason why there are none.
 //! What the numbers mean is not known here: no vendor, no MIB, no metric.
@@ -6,6 +6,7 @@
 //! - [`Oid`] and [`OidRef`]: object identifiers, owned and borrowed from a packet;
 //! - [`ber`]: the codec, which borrows from the packet and never panics on what comes from the network;
 //! - [`Message`], [`Pdu`], [`Request`]: what goes over the wire;
+//! - [`v3`], [`usm`]: the same of SNMPv3, and who may believe whom, for both sides;
 //! - [`round`]: one round of a device, scalars and tables, as a state machine without I/O and clock;
 //! - [`engine`] (feature `engine`): one thread and few sockets for all devices, timeouts, limits, credentials.
 //!
