@@ -56,7 +56,7 @@ fn remedy(is_tls: bool, cause: &str) -> Option<String> {
     } else if said(&["not valid yet", "NotValidYet"]) {
         "look at both machines' clocks"
     } else if said(&["Connection refused"]) {
-        "does the collector run, and does it listen on this address (`listen` in its settings)?"
+        "look whether the collector runs and listens on this address (`listen` in its settings)"
     } else if said(&["failed to lookup address"]) {
         "this machine cannot find the host's name: look at uplink.collectors, and at its DNS"
     } else {
@@ -114,7 +114,7 @@ mod tests {
         check(true, "received corrupt message of type InvalidContentType", "write http://");
         check(false, "invalid HTTP version parsed", "write https://");
         check(true, "invalid peer certificate: certificate not valid for name \"a\"", "tls init");
-        check(true, "Connection refused (os error 111)", "does the collector run");
+        check(true, "Connection refused (os error 111)", "look whether the collector runs");
         assert_eq!(unreachable("a", true, "no answer in time"), "cannot reach a: no answer in time");
     }
 

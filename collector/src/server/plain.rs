@@ -37,9 +37,10 @@ pub(super) fn instead_of(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(answer(status, &said))
 }
 
-/// For plain HTTP on a TLS listener.
+/// For plain HTTP on a TLS listener. Not 400: a sender of remote write would drop what it holds, and it is the address that is
+/// wrong, not the data.
 pub(super) fn speak_tls() -> Vec<u8> {
-    answer("400 Bad Request", "this listener speaks TLS: write https:// instead of http://\n")
+    answer("503 Service Unavailable", "this listener speaks TLS: write https:// instead of http://\n")
 }
 
 /// Whether a connection that should begin with TLS begins with an HTTP method.

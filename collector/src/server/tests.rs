@@ -166,7 +166,7 @@ async fn who_speaks_http_to_tls_is_told() {
     let server = start(quick(), Some(tls)).await;
     let answer = server.ask("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(
-        answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("write https:// instead of http://\n"),
+        answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("write https:// instead of http://\n"),
         "{answer}"
     );
     assert_eq!(server.dropped("tls"), 1);
