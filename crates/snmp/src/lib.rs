@@ -30,6 +30,8 @@ mod pdu;
 #[cfg(all(feature = "engine", any(test, feature = "pretend")))]
 pub mod pretend;
 pub mod round;
+#[cfg(feature = "engine")]
+mod udp;
 pub mod usm;
 pub mod v3;
 mod value;

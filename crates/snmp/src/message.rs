@@ -88,7 +88,18 @@ pub struct Response<'a> {
 impl<'a> Response<'a> {
     /// Reads a packet up to its bindings.
     pub fn read(packet: &'a [u8]) -> Result<Self, ParseError> {
-        let (_, mut body, _) = Header::read_to(packet)?;
+        let (_, body, _) = Header::read_to(packet)?;
+        Self::read_behind_id(body)
+    }
+
+    /// Reads a PDU whose header has been read, of v3, deciphered: the request id and the rest.
+    pub fn of(element: &Element<'a>) -> Result<(i32, Self), ParseError> {
+        let mut body = element.reader();
+        let request_id = body.integer()?;
+        Ok((request_id, Self::read_behind_id(body)?))
+    }
+
+    fn read_behind_id(mut body: Reader<'a>) -> Result<Self, ParseError> {
         let status = ErrorStatus(body.integer()?);
         let index = usize::try_from(body.integer()?).unwrap_or(0);
         let list = body.expect(tag::SEQUENCE)?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-use crate::ber::Writer;
+use crate::ber::{Writer, tag};
 use crate::message::{Message, Version};
 use crate::oid::Oid;
 use crate::pdu::{ErrorStatus, Pdu, PduKind, Varbind};
@@ -91,13 +91,35 @@ pub enum Misdeed {
     GenErr(Oid),
     /// Replies without bindings.
     Empty,
+    /// Puts this many bytes behind the message.
+    Trailing(usize),
+    /// Writes the message's length in the indefinite form.
+    IndefiniteLength,
+    /// Writes a length far beyond the datagram.
+    OverlongLength,
+    /// The last binding's value bears this tag and this content instead.
+    RawValue(u8, Vec<u8>),
+    /// The last binding's name has this content instead.
+    RawName(Vec<u8>),
+    /// Each name comes before the one asked for.
+    Descends,
+    /// Leaves out this many bindings at the end.
+    Fewer(usize),
+    /// Sends each binding of the reply again behind them all.
+    Twice,
+    /// No answer when a name under this one is asked for.
+    SilentOn(Oid),
+    /// This error status, naming nobody, for everything.
+    Status(i32),
 }
 
+/// What an agent holds and does, without a socket.
 #[derive(Default)]
-struct State {
-    cells: BTreeMap<Oid, Held>,
-    misdeeds: Vec<Misdeed>,
-    datagrams: u32,
+pub(crate) struct State {
+    pub(crate) cells: BTreeMap<Oid, Held>,
+    pub(crate) misdeeds: Vec<Misdeed>,
+    pub(crate) datagrams: u32,
+    pub(crate) last_from: Option<SocketAddr>,
 }
 
 /// A running agent; ends when dropped.
@@ -116,7 +138,16 @@ impl Drop for Agent {
 impl Agent {
     /// Starts an agent on a free port of 127.0.0.1. Panics where loopback cannot be bound.
     pub async fn start(community: &str, cells: impl IntoIterator<Item = (Oid, Held)>) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback can be bound");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), community, cells).await
+    }
+
+    /// Starts an agent at an address. Panics where it cannot be bound.
+    pub async fn start_at(
+        address: SocketAddr,
+        community: &str,
+        cells: impl IntoIterator<Item = (Oid, Held)>,
+    ) -> Self {
+        let socket = UdpSocket::bind(address).await.expect("the address can be bound");
         let address = socket.local_addr().expect("a bound socket has an address");
         let state = State { cells: cells.into_iter().collect(), ..State::default() };
         let state = Arc::new(Mutex::new(state));
@@ -144,6 +175,11 @@ impl Agent {
         self.lock().misdeeds = misdeeds.into_iter().collect();
     }
 
+    /// Who asked last.
+    pub fn last_from(&self) -> Option<SocketAddr> {
+        self.lock().last_from
+    }
+
     /// Datagrams that came.
     pub fn datagrams(&self) -> u32 {
         self.lock().datagrams
@@ -160,6 +196,7 @@ async fn serve(socket: Arc<UdpSocket>, community: String, state: Arc<Mutex<State
         let (packets, misdeeds) = {
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             state.datagrams += 1;
+            state.last_from = Some(from);
             (state.reply(&buffer[..length], community.as_bytes()), state.misdeeds.clone())
         };
         send(&socket, from, packets, &misdeeds).await;
@@ -186,20 +223,23 @@ async fn send(socket: &Arc<UdpSocket>, to: SocketAddr, packets: Vec<Vec<u8>>, mi
 }
 
 /// Names and values of a reply, or error status and index.
-type Answer = Result<Vec<(Oid, Held)>, (ErrorStatus, usize)>;
+pub(crate) type Answer = Result<Vec<(Oid, Held)>, (ErrorStatus, usize)>;
 
 impl State {
-    fn reply(&self, datagram: &[u8], community: &[u8]) -> Vec<Vec<u8>> {
+    pub(crate) fn reply(&self, datagram: &[u8], community: &[u8]) -> Vec<Vec<u8>> {
         let Ok(request) = Message::read(datagram) else { return Vec::new() };
         let skipped = |misdeed: &Misdeed| match misdeed {
             Misdeed::Silence => true,
             Misdeed::OnlyEvery(n) => !self.datagrams.is_multiple_of(*n),
+            Misdeed::SilentOn(under) => {
+                request.pdu.varbinds.iter().any(|varbind| varbind.name.strip_prefix(under.view()).is_some())
+            }
             _ => false,
         };
         if request.community != community || self.misdeeds.iter().any(skipped) {
             return Vec::new();
         }
-        let answer = self.answer(&request);
+        let answer = self.answer(&request.pdu, request.version == Version::V1);
         let mut packets = vec![self.packet(&request, &answer, 0)];
         if self.misdeeds.contains(&Misdeed::WrongId) {
             packets.insert(0, self.packet(&request, &answer, 1));
@@ -210,30 +250,66 @@ impl State {
         packets
     }
 
-    fn packet(&self, request: &Message<'_>, answer: &Answer, id_offset: i32) -> Vec<u8> {
+    /// The response to a request.
+    pub(crate) fn response<'a>(&self, request: &Pdu<'a>, answer: &'a Answer) -> Pdu<'a> {
         let (status, index, cells) = match answer {
             Ok(cells) => (ErrorStatus::NO_ERROR, 0, cells.as_slice()),
             Err((status, index)) => (*status, *index as i32, &[][..]),
         };
-        let mut varbinds: Vec<_> =
+        let mut varbinds: Vec<Varbind<'_>> =
             cells.iter().map(|(name, held)| Varbind { name: name.view(), value: held.value() }).collect();
         if status != ErrorStatus::NO_ERROR {
-            varbinds.clone_from(&request.pdu.varbinds);
+            varbinds.clone_from(&request.varbinds);
         }
-        let request_id = request.pdu.request_id.wrapping_add(id_offset);
-        let pdu = Pdu { kind: PduKind::Response, request_id, second: status.0, third: index, varbinds };
-        let mut message =
-            Message { version: request.version, community: request.community, pdu, trailing: 0 };
-        if self.misdeeds.contains(&Misdeed::WrongCommunity) {
-            message.community = b"somebody-else";
-        }
-        if self.misdeeds.contains(&Misdeed::WrongVersion) {
-            message.version = if message.version == Version::V1 { Version::V2c } else { Version::V1 };
-        }
-        let mut packet = Vec::new();
-        message.write(&mut Writer::default(), &mut packet);
+        let request_id = request.request_id;
+        Pdu { kind: PduKind::Response, request_id, second: status.0, third: index, varbinds }
+    }
+
+    fn packet(&self, request: &Message<'_>, answer: &Answer, id_offset: i32) -> Vec<u8> {
+        let mut pdu = self.response(&request.pdu, answer);
+        pdu.request_id = pdu.request_id.wrapping_add(id_offset);
+        let has = |misdeed| self.misdeeds.contains(&misdeed);
+        let community: &[u8] =
+            if has(Misdeed::WrongCommunity) { b"somebody-else" } else { request.community };
+        let v1 = (request.version == Version::V1) != has(Misdeed::WrongVersion);
+        let (mut writer, mut packet) = (Writer::default(), Vec::new());
+        writer.element(tag::SEQUENCE, |message| {
+            self.write_pdu(message, &pdu);
+            message.octets(tag::OCTET_STRING, community);
+            message.integer(tag::INTEGER, if v1 { 0 } else { 1 });
+        });
+        writer.finish(&mut packet);
         self.spoil(&mut packet);
         packet
+    }
+
+    /// The PDU, its last binding spoiled where that is wanted.
+    pub(crate) fn write_pdu(&self, out: &mut Writer, pdu: &Pdu<'_>) {
+        out.element(pdu.kind.tag(), |out| {
+            out.element(tag::SEQUENCE, |list| {
+                for (at, varbind) in pdu.varbinds.iter().rev().enumerate() {
+                    list.element(tag::SEQUENCE, |binding| {
+                        let spoils = || self.misdeeds.iter().filter(|_| at == 0);
+                        let raw_value = spoils().find_map(|misdeed| match misdeed {
+                            Misdeed::RawValue(tag, content) => Some((*tag, content)),
+                            _ => None,
+                        });
+                        let raw_name = spoils().find_map(|misdeed| match misdeed {
+                            Misdeed::RawName(content) => Some(content.as_slice()),
+                            _ => None,
+                        });
+                        match raw_value {
+                            Some((tag, content)) => binding.octets(tag, content),
+                            None => varbind.value.write(binding),
+                        }
+                        binding.octets(tag::OBJECT_IDENTIFIER, raw_name.unwrap_or(varbind.name.content()));
+                    });
+                }
+            });
+            out.integer(tag::INTEGER, pdu.third.into());
+            out.integer(tag::INTEGER, pdu.second.into());
+            out.integer(tag::INTEGER, pdu.request_id.into());
+        });
     }
 
     fn spoil(&self, packet: &mut Vec<u8>) {
@@ -246,14 +322,17 @@ impl State {
                         packet[at] = 0x46;
                     }
                 }
+                Misdeed::Trailing(bytes) => packet.resize(packet.len() + bytes, 0xaa),
+                Misdeed::IndefiniteLength => packet[1] = 0x80,
+                Misdeed::OverlongLength => {
+                    packet.splice(1..2, [0x84, 0x7f, 0xff, 0xff, 0xff]);
+                }
                 _ => {}
             }
         }
     }
 
-    fn answer(&self, request: &Message<'_>) -> Answer {
-        let pdu = &request.pdu;
-        let v1 = request.version == Version::V1;
+    pub(crate) fn answer(&self, pdu: &Pdu<'_>, v1: bool) -> Answer {
         let names = pdu.varbinds.iter().map(|varbind| varbind.name.to_oid());
         if self.misdeeds.contains(&Misdeed::Empty) {
             return Ok(Vec::new());
@@ -265,12 +344,23 @@ impl State {
             PduKind::GetBulk => self.rows(names.collect(), pdu.third.clamp(0, 1000), v1),
             PduKind::Response => Ok(Vec::new()),
         };
-        answer.and_then(|cells| self.refuse(cells, pdu.varbinds.len()))
+        let mut answer = answer.and_then(|cells| self.refuse(cells, pdu.varbinds.len()));
+        if let Ok(cells) = &mut answer {
+            for misdeed in &self.misdeeds {
+                match misdeed {
+                    Misdeed::Fewer(count) => cells.truncate(cells.len().saturating_sub(*count)),
+                    Misdeed::Twice => cells.extend_from_within(..),
+                    _ => {}
+                }
+            }
+        }
+        answer
     }
 
     fn refuse(&self, cells: Vec<(Oid, Held)>, asked: usize) -> Answer {
         for misdeed in &self.misdeeds {
             match misdeed {
+                Misdeed::Status(status) => return Err((ErrorStatus(*status), 0)),
                 Misdeed::TooBigAbove(most) if cells.len() > *most => return Err((ErrorStatus::TOO_BIG, 0)),
                 Misdeed::GenErr(under) => {
                     let lies = |(name, _): &(Oid, Held)| name.view().strip_prefix(under.view()).is_some();
@@ -312,6 +402,10 @@ impl State {
     fn next(&self, name: &Oid) -> Option<(Oid, Held)> {
         if self.misdeeds.contains(&Misdeed::StandsStill) {
             return Some((name.clone(), Held::Integer(1)));
+        }
+        if self.misdeeds.contains(&Misdeed::Descends) {
+            let before = (Bound::Unbounded, Bound::Excluded(name));
+            return self.cells.range(before).next_back().map(|(name, held)| (name.clone(), held.clone()));
         }
         if self.misdeeds.contains(&Misdeed::Endless) {
             return Some((invented(name), Held::Integer(1)));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::community::Community;
 use crate::message::Version;
+use crate::usm::{Context, User};
 
 /// One device. Keep the same `Arc` from round to round; make a new one when a setting changes.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ impl Target {
 }
 
 /// What a device knows us by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Credential {
     /// A community of v1 or v2c.
     Community {
@@ -68,6 +69,13 @@ pub enum Credential {
         /// The secret.
         community: Community,
     },
+    /// A user of SNMPv3.
+    User {
+        /// Name, protocols and keys.
+        user: User,
+        /// Which of the device's views is asked for.
+        context: Context,
+    },
 }
 
 impl Credential {
@@ -75,6 +83,7 @@ impl Credential {
     pub const fn version(&self) -> &'static str {
         match self {
             Self::Community { version, .. } => version.as_str(),
+            Self::User { .. } => "v3",
         }
     }
 }

@@ -1,0 +1,181 @@
+//! SNMPv3 through the whole engine.
+
+use super::*;
+
+fn user(name: &str, passphrase: &str) -> User {
+    let auth = Some((AuthProtocol::Sha256, passphrase.as_bytes()));
+    User::new(name.as_bytes(), auth, Some((PrivProtocol::Aes128, b"maplesyrup"))).expect("long enough")
+}
+
+fn credential(name: &str, passphrase: &str) -> Credential {
+    Credential::User { user: user(name, passphrase), context: Context::default() }
+}
+
+fn node(engine: &[u8]) -> Node {
+    let id = EngineId::new(engine).expect("short");
+    let authority = Authority::new(id, 7, Duration::ZERO, [user("monitor", "authpassword")]);
+    Node { authority: Some(authority), ..Node::new(3, 20) }
+}
+
+fn v3(number: u8, credentials: Vec<Credential>) -> Arc<Target> {
+    Arc::new(Target { credentials, ..target(number) })
+}
+
+fn good(number: u8) -> Arc<Target> {
+    v3(number, vec![credential("monitor", "authpassword")])
+}
+
+#[test]
+fn reads_a_device_after_discovery() {
+    let mut net = Net::new([node(b"engine-one")]);
+    let target = good(1);
+    let harvest = net.run(job(&target));
+    assert_whole(&harvest);
+    assert_eq!((harvest.credential, harvest.cost.timeouts, harvest.cost.retries), (Some(0), 0, 0));
+    let resynchronised = net.core.stats.resynchronised;
+    assert!((1..=2).contains(&resynchronised), "{resynchronised}");
+    assert_whole(&net.run(job(&target)));
+    assert_eq!(net.core.stats.resynchronised, resynchronised, "what was learned is kept");
+}
+
+#[test]
+fn an_engine_that_reboots_is_followed_in_one_round_trip() {
+    let mut net = Net::new([node(b"engine-one")]);
+    let target = good(1);
+    net.run(job(&target));
+    net.now += Duration::from_secs(1000);
+    let now = net.now;
+    net.node(1).authority.as_mut().expect("v3").reboot(now);
+    let before = net.core.stats;
+    let harvest = net.run(job(&target));
+    assert_whole(&harvest);
+    assert_eq!((harvest.cost.timeouts, net.core.stats.resynchronised - before.resynchronised), (0, 1));
+}
+
+#[test]
+fn a_reboot_in_mid_walk_does_not_hurt() {
+    let mut net = Net::new([node(b"engine-one")]);
+    let target = good(1);
+    net.run(job(&target));
+    let harvest = net.submit(job(&target));
+    net.core.pump(net.now, &mut net.outbound);
+    for (to, packet) in std::mem::take(&mut net.outbound.packets) {
+        let replies = net.nodes.get_mut(&to).expect("a node").replies(net.now, &packet);
+        replies.into_iter().for_each(|mut packet| net.core.on_datagram(net.now, to, &mut packet));
+    }
+    let now = net.now;
+    net.node(1).authority.as_mut().expect("v3").reboot(now);
+    net.settle();
+    assert_whole(&harvest.blocking_recv().expect("a harvest comes always"));
+}
+
+#[test]
+fn a_wrong_user_is_named_and_the_next_credential_tried() {
+    let mut net = Net::new([node(b"engine-one")]);
+    let harvest = net.run(job(&v3(1, vec![credential("nobody", "authpassword")])));
+    let Reason::Refused(why) = &harvest.tables[0].reasons[0] else {
+        panic!("{:?}", harvest.tables[0].reasons)
+    };
+    assert!(why.contains("user"), "{why}");
+    assert!(net.core.stats.refusals >= 1 && harvest.last_bad.is_some());
+    assert_eq!(net.core.stats.devices_silent_now, 0, "a device that refuses is there");
+    let harvest = net
+        .run(job(&v3(1, vec![credential("nobody", "authpassword"), credential("monitor", "authpassword")])));
+    assert_whole(&harvest);
+    assert_eq!(harvest.credential, Some(1));
+}
+
+#[test]
+fn a_wrong_passphrase_is_named() {
+    let mut net = Net::new([node(b"engine-one")]);
+    let harvest = net.run(job(&v3(1, vec![credential("monitor", "not-the-password")])));
+    assert_eq!(reason(&harvest.tables[0]), "refused", "{:?}", harvest.tables[0].reasons);
+}
+
+#[test]
+fn a_community_and_a_user_may_stand_beside_each_other() {
+    let mut net = Net::new([Node::new(3, 20)]);
+    let target = v3(1, vec![credential("monitor", "authpassword"), community("public")]);
+    let harvest = net.run(job(&target));
+    assert_whole(&harvest);
+    assert_eq!(harvest.credential, Some(1));
+}
+
+#[test]
+fn a_storm_of_forged_reports_changes_nothing() {
+    let mut net = Net::new([node(b"engine-one"), node(b"engine-two")]);
+    let target = good(1);
+    net.run(job(&target));
+    net.run(job(&good(2)));
+    // Reports and replies of the other device, sent again from this one's address.
+    let mut forged = Vec::new();
+    let mut other = node(b"engine-two");
+    for id in 0..100 {
+        let (mut out, mut packet) = (Writer::default(), Vec::new());
+        let mut peer = crate::usm::Peer::new(user("monitor", "authpassword"), Context::default());
+        let mut exchange = Exchange::default();
+        peer.seal(net.now, &mut exchange, 0x10000 + id, 65_507, |_| (), &mut out, &mut packet);
+        forged.extend(other.replies(net.now, &packet));
+    }
+    assert!(forged.len() >= 100);
+    net.node(1).forged = forged;
+    let harvest = net.run(job(&target));
+    assert_whole(&harvest);
+    assert_eq!(harvest.cost.timeouts, 0);
+}
+
+#[test]
+fn an_engine_id_of_two_devices_is_named() {
+    let mut net = Net::new([node(b"the-same"), node(b"the-same"), node(b"another")]);
+    let harvest = net.run(job(&good(1)));
+    assert_eq!(harvest.engine_id_also_of, None);
+    let harvest = net.run(job(&good(2)));
+    assert_whole(&harvest);
+    assert_eq!(harvest.engine_id_also_of.as_deref(), Some("sw1"));
+    assert_eq!(net.run(job(&good(3))).engine_id_also_of, None);
+}
+
+#[test]
+fn misdeeds_behind_the_cipher_end_in_reasons() {
+    for misdeed in [
+        Misdeed::RawValue(0x99, b"x".to_vec()),
+        Misdeed::Empty,
+        Misdeed::StandsStill,
+        Misdeed::Endless,
+        Misdeed::NoBulk,
+        Misdeed::TooBigAbove(3),
+        Misdeed::Twice,
+    ] {
+        let mut net = Net::new([node(b"engine-one")]);
+        net.node(1).state.misdeeds = vec![misdeed.clone()];
+        let harvest = net.run(job(&good(1)));
+        assert!(harvest.answered, "{misdeed:?}");
+        let known = |reason: &Reason| !matches!(reason, Reason::Timeout | Reason::Stopped);
+        assert!(harvest.tables[0].reasons.iter().all(known), "{misdeed:?}: {:?}", harvest.tables[0].reasons);
+    }
+}
+
+#[test]
+fn a_silent_device_of_v3_costs_one_probe_a_round() {
+    let mut net = Net::new([node(b"engine-one")]);
+    let target = good(1);
+    net.run(job(&target));
+    net.node(1).state.misdeeds = vec![Misdeed::Silence];
+    net.run(job(&target));
+    for _ in 0..5 {
+        let before = net.node(1).state.datagrams;
+        assert!(!net.run(job(&target)).answered);
+        assert_eq!(net.node(1).state.datagrams - before, 1);
+    }
+    net.node(1).state.misdeeds.clear();
+    assert!(net.run(job(&target)).answered);
+}
+
+#[test]
+fn loss_of_a_fifth_is_survived() {
+    let mut net = Net::new([node(b"engine-one")]);
+    (net.loss, net.reorder) = (200, true);
+    let target = Arc::new(Target { retries: 3, ..(*good(1)).clone() });
+    let whole = (0..20).filter(|_| net.run(job(&target)).tables[0].is_whole()).count();
+    assert!(whole >= 12, "{whole} of 20; {:?}", net.core.stats);
+}
