@@ -15,9 +15,9 @@ use crate::error::ProfileError;
 use crate::format::{self, Pairs, Text};
 use crate::limits;
 use crate::profile::{
-    Budget, By, Case, Class, Column, Convert, Derived, Enumeration, Family, Form, Identity, Join, Key, Label,
-    Last, Local, Metric, Number, Parse, Part, Plan, Profile, Reckoning, Run, ScalarPlan, Scale, Source,
-    Table, TablePlan, What,
+    Budget, By, Case, CaseUnit, Class, Column, Convert, Derived, Enumeration, Family, Form, How, Identity,
+    Join, Key, Label, Last, Local, Metric, Number, Parse, Part, Plan, Profile, Reckoning, Run, ScalarPlan,
+    Scale, Source, Table, TablePlan, What,
 };
 use crate::units::{Conversion, Unit};
 
@@ -546,15 +546,15 @@ impl<'a> Compiler<'a> {
             ("lldp_port", _) => Parse::Text(Form::LldpPort(subtype)),
             (_, pattern) => Parse::Text(Form::Plain(pattern)),
         };
-        if raw.null.len() > limits::NULLS_MAX {
+        if raw.nulls.len() > limits::NULLS_MAX {
             return Err(self.err(
                 at,
-                &raw.null[limits::NULLS_MAX],
+                &raw.nulls[limits::NULLS_MAX],
                 format!("more than {} null values", limits::NULLS_MAX),
                 "use `when` or an encoding",
             ));
         }
-        for null in &raw.null {
+        for null in &raw.nulls {
             match null.value.parse() {
                 Ok(number) => out.nulls.push(number),
                 Err(_) if matches!(out.parse, Parse::Number) => {
@@ -778,7 +778,17 @@ impl<'a> Compiler<'a> {
 
     fn derived(&mut self, at: usize, text: &format::Derived) -> Result<Derived> {
         let pattern = text.pattern.as_ref().map(|pattern| self.capturing(at, pattern)).transpose()?;
-        Ok(Derived { sources: self.sources(at, &text.from)?, pattern })
+        let how = match (pattern, &text.format, &text.glue) {
+            (None, None, None) => How::First,
+            (Some(pattern), None, None) => How::TakeOut(pattern),
+            (Some(pattern), Some(format), None) => How::Fill(pattern, format.value.clone().into_bytes()),
+            (None, None, Some(glue)) => How::Glue(glue.value.as_str().into()),
+            _ => {
+                let hint = "give `pattern`, `pattern` and `format`, or `glue`";
+                return Err(self.err(at, &text.from, "these do not go together".into(), hint));
+            }
+        };
+        Ok(Derived { sources: self.sources(at, &text.from)?, how })
     }
 
     fn identity(&mut self, at: usize, identity: &format::Identity) -> Result<Identity> {
@@ -950,6 +960,9 @@ impl<'a> Compiler<'a> {
                 "use letters, digits and _",
             ));
         }
+        let shared =
+            || self.parts.iter().flat_map(|part| &part.file.help.0).find(|(known, _)| known.value == name);
+        let help = help.or_else(|| shared().map(|(_, help)| help.value.as_str()));
         if let Some(&known) = self.by_name.get(name) {
             let family = &mut self.families[usize::from(known)];
             if family.metadata.kind != kind {
@@ -1099,7 +1112,12 @@ impl<'a> Compiler<'a> {
             (Some(limit), None) => Last::Above(limit),
             (None, Some(values)) => Last::Is(values.clone()),
             _ => {
-                return Err(self.err(at, &raw.name, "`above` and `is` exclude each other".into(), "keep one"));
+                return Err(self.err(
+                    at,
+                    &raw.name,
+                    "`above` and `is` exclude each other".into(),
+                    "keep one",
+                ));
             }
         };
         if let (
@@ -1146,11 +1164,14 @@ impl<'a> Compiler<'a> {
                 let mut cases = Vec::new();
                 for case in &list[number].1 {
                     let from = case.units.0.iter().find(|(name, _)| name.value == unit.value);
-                    let nulls = case.null.0.iter().find(|(name, _)| name.value == unit.value);
-                    let nulls = nulls.map(|(_, nulls)| nulls.clone()).unwrap_or_default();
+                    let of = |pairs: &Pairs<Vec<f64>>| {
+                        let found = pairs.0.iter().find(|(name, _)| name.value == unit.value);
+                        found.map(|(_, numbers)| numbers.clone()).unwrap_or_default()
+                    };
+                    let (nulls, darks) = (of(&case.nulls), of(&case.dark));
                     let conversion =
                         from.map(|(_, from)| one_way(self.unit(at, from)?, from, to)).transpose()?;
-                    cases.push(conversion.map(|conversion| (conversion, nulls)));
+                    cases.push(conversion.map(|conversion| CaseUnit { conversion, nulls, darks }));
                 }
                 if cases.iter().all(Option::is_none) {
                     let what = format!("no case of {:?} has a unit {:?}", encoding.value, unit.value);

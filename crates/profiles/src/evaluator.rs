@@ -882,11 +882,14 @@ impl Giver<'_> {
             Convert::Always(conversion) => *conversion,
             Convert::ByCase { encoding, cases } => {
                 let case = self.case(view, usize::from(*encoding)).map_err(Some)?;
-                let (conversion, nulls) = cases[case].as_ref().ok_or(Some(Reason::NoEncoding))?;
-                if nulls.contains(&value) {
+                let unit = cases[case].as_ref().ok_or(Some(Reason::NoEncoding))?;
+                if unit.nulls.contains(&value) {
                     return Err(Some(Reason::Null));
                 }
-                *conversion
+                if unit.darks.contains(&value) {
+                    return said(reckoning, f64::NEG_INFINITY).map_err(Some);
+                }
+                unit.conversion
             }
         };
         if let Some(plus) = reckoning.plus {

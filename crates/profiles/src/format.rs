@@ -26,6 +26,8 @@ pub(crate) struct File {
     #[serde(default)]
     pub(crate) without: Vec<Text>,
     #[serde(default)]
+    pub(crate) help: Pairs<Text>,
+    #[serde(default)]
     pub(crate) enums: Pairs<Pairs<Names>>,
     #[serde(default)]
     pub(crate) scalars: Vec<Table>,
@@ -123,7 +125,7 @@ pub(crate) struct ColumnBody {
     #[serde(default)]
     pub(crate) subtype: Option<Text>,
     #[serde(default)]
-    pub(crate) null: Vec<Text>,
+    pub(crate) nulls: Vec<Text>,
     #[serde(default, rename = "enum")]
     pub(crate) names: Option<Text>,
 }
@@ -144,13 +146,18 @@ pub(crate) struct Join {
     pub(crate) equals: Option<Text>,
 }
 
-/// A text made from others: the first that is not empty, or what a pattern takes out of it.
+/// A text made from others: the first that is not empty, or what a pattern takes out of it (and a format puts around that), or all of
+/// those that are not empty, glued together.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Derived {
     pub(crate) from: Text,
     #[serde(default)]
     pub(crate) pattern: Option<Text>,
+    #[serde(default)]
+    pub(crate) format: Option<Text>,
+    #[serde(default)]
+    pub(crate) glue: Option<Text>,
 }
 
 /// What an index label keeps although the device renumbers.
@@ -209,7 +216,9 @@ pub(crate) struct Case {
     pub(crate) when: Vec<Condition>,
     pub(crate) units: Pairs<Text>,
     #[serde(default)]
-    pub(crate) null: Pairs<Vec<f64>>,
+    pub(crate) nulls: Pairs<Vec<f64>>,
+    #[serde(default)]
+    pub(crate) dark: Pairs<Vec<f64>>,
 }
 
 /// What is made of a row.
@@ -357,7 +366,7 @@ impl<'de> Deserialize<'de> for Column {
                 parse: None,
                 pattern: None,
                 subtype: None,
-                null: Vec::new(),
+                nulls: Vec::new(),
                 names: None,
             })
         }

@@ -281,7 +281,20 @@ pub(crate) struct Label {
 #[derive(Debug)]
 pub(crate) struct Derived {
     pub(crate) sources: Vec<Source>,
-    pub(crate) pattern: Option<Regex>,
+    pub(crate) how: How,
+}
+
+/// What a derived text does with its sources.
+#[derive(Debug)]
+pub(crate) enum How {
+    /// The first that is not empty.
+    First,
+    /// What a pattern takes out of that.
+    TakeOut(Regex),
+    /// What a pattern takes out of that, put into a text with `$1`.
+    Fill(Regex, Vec<u8>),
+    /// All that are not empty, with this between.
+    Glue(Box<str>),
 }
 
 #[derive(Debug)]
@@ -373,8 +386,18 @@ pub(crate) enum Convert {
     /// By the row's case of an encoding: conversion and null markers, where the case has the unit.
     ByCase {
         encoding: u16,
-        cases: Vec<Option<(Conversion, Vec<f64>)>>,
+        cases: Vec<Option<CaseUnit>>,
     },
+}
+
+/// What one case says of a quantity.
+#[derive(Debug)]
+pub(crate) struct CaseUnit {
+    pub(crate) conversion: Conversion,
+    /// Numbers that stand for no reading.
+    pub(crate) nulls: Vec<f64>,
+    /// Numbers that stand for no power at all.
+    pub(crate) darks: Vec<f64>,
 }
 
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use regex::bytes::Regex;
 use crate::condition::Row as ConditionRow;
 use crate::evaluator::{MISSING, NO_ROW, State, Work};
 use crate::limits::CHAIN_MAX;
-use crate::profile::{By, Column, Form, Key, Local, Number, Parse, Part, Profile, Run, Source};
+use crate::profile::{By, Column, Derived, Form, How, Key, Local, Number, Parse, Part, Profile, Run, Source};
 use crate::text;
 
 /// Rows by their index and by their texts, for the tables that joins look into; made anew when something changed.
@@ -136,14 +136,40 @@ impl<'a> Resolver<'a> {
             }
             Local::Derived(at) if depth < CHAIN_MAX => {
                 let derived = &self.profile.tables[table].derived[usize::from(at)];
-                let Some(pattern) = &derived.pattern else {
-                    return self.first(table, row, &derived.sources, depth + 1, out);
-                };
-                let mut whole = String::new();
-                self.first(table, row, &derived.sources, depth + 1, &mut whole);
-                take_out(pattern, whole.as_bytes(), out);
+                self.derived(table, row, derived, depth + 1, out);
             }
             Local::Derived(_) => {}
+        }
+    }
+
+    fn derived(&self, table: usize, row: usize, derived: &Derived, depth: u8, out: &mut String) {
+        let whole = || {
+            let mut whole = String::new();
+            self.first(table, row, &derived.sources, depth, &mut whole);
+            whole
+        };
+        match &derived.how {
+            How::First => self.first(table, row, &derived.sources, depth, out),
+            How::TakeOut(pattern) => take_out(pattern, whole().as_bytes(), out),
+            How::Fill(pattern, format) => {
+                if let Some(found) = pattern.captures(whole().as_bytes()) {
+                    let mut filled = Vec::new();
+                    found.expand(format, &mut filled);
+                    text::plain(&filled, out);
+                }
+            }
+            How::Glue(glue) => {
+                let start = out.len();
+                for source in &derived.sources {
+                    let before = out.len();
+                    out.push_str(if before > start { glue } else { "" });
+                    let glued = out.len();
+                    self.first(table, row, std::slice::from_ref(source), depth, out);
+                    if out.len() == glued {
+                        out.truncate(before);
+                    }
+                }
+            }
         }
     }
 

@@ -58,9 +58,26 @@ macro_rules! embedded {
 }
 
 embedded! {
-    "system"
-    "if-mib"
+    "cisco"
+    "cisco-ios"
+    "cisco-ios-xe"
+    "cisco-ios-xr"
+    "cisco-nx-os"
+    "cisco-sensor"
+    "entity"
+    "entity-sensor"
     "generic"
+    "host-resources"
+    "huawei-vrp"
+    "if-mib"
+    "juniper"
+    "lldp"
+    "mikrotik-routeros"
+    "names"
+    "net-snmp-linux"
+    "system"
+    "ucd"
+    "ups-mib"
 }
 
 impl Set {
