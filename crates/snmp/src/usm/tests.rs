@@ -664,7 +664,53 @@ fn protocols_are_named_as_people_name_them() {
     }
 }
 
+/// A user of every pair; deriving the keys takes long in a test build.
+static USERS: std::sync::LazyLock<Vec<User>> = std::sync::LazyLock::new(|| {
+    let pairs = AuthProtocol::ALL.into_iter().flat_map(|auth| PrivProtocol::ALL.map(|with| (auth, with)));
+    let short = |&(_, with): &(AuthProtocol, PrivProtocol)| {
+        // Reeder's extension hashes 1 MiB for each engine.
+        !matches!(with, PrivProtocol::Aes192Reeder | PrivProtocol::Aes256Reeder)
+    };
+    pairs
+        .filter(short)
+        .map(|(auth, with)| user(auth, with))
+        .chain([User::new(b"alice", None, None).expect("good")])
+        .collect()
+});
+
 proptest! {
+    #[test]
+    fn what_is_sealed_is_opened(
+        which in any::<prop::sample::Index>(),
+        (asked, answered) in (prop::collection::vec(any::<u8>(), 0..400), prop::collection::vec(any::<u8>(), 0..3000)),
+        name in prop::collection::vec(any::<u8>(), 0..64),
+        trailing in 0..4usize,
+    ) {
+        let user = which.get(&USERS);
+        let mut device = Device::new(1, [user.clone()]);
+        let mut manager = Manager::new(user.clone());
+        let (_, packet) = manager.seal(at(1000));
+        let report = device.answer(at(1000), &packet).expect("a report");
+        prop_assert_eq!(manager.open(at(1000), &report), Outcome::Again);
+        manager.peer.context.name.clone_from(&name);
+
+        let (mut out, mut request, mut answer) = (Writer::default(), Vec::new(), Vec::new());
+        let pdu = |out: &mut Writer| out.octets(tag::GET_BULK, &asked);
+        manager.peer.seal(at(1000), &mut manager.exchange, 77, 65_507, pdu, &mut out, &mut request);
+        request.extend(vec![0xee; trailing]);
+        let served = device.authority.open(at(1000), &mut request, &mut out, &mut answer);
+        let Ok(Served::Request(served)) = served else { panic!("{served:?}") };
+        prop_assert_eq!((served.scoped.pdu.tag, served.scoped.pdu.content), (tag::GET_BULK, &asked[..]));
+        prop_assert_eq!((served.scoped.context_name, served.max_size), (&name[..], 65_507));
+
+        let pdu = |out: &mut Writer| out.octets(tag::RESPONSE, &answered);
+        device.authority.seal(at(1000), &served, pdu, &mut out, &mut answer);
+        answer.extend(vec![0xee; trailing]);
+        let opened = manager.peer.open(at(1000), &mut manager.exchange, &mut answer);
+        let Ok(Opened::Pdu(scoped)) = opened else { panic!("{opened:?}") };
+        prop_assert_eq!(scoped.pdu.content, &answered[..]);
+    }
+
     #[test]
     fn no_packet_with_a_changed_octet_is_believed(at_octet in 0..400usize, change in 1..=255u8) {
         let (mut device, mut manager, request) = acquainted();
