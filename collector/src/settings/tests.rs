@@ -288,3 +288,20 @@ fn is_key(word: &str) -> bool {
     word.strip_suffix(':')
         .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
 }
+
+/// A unit whose user nobody made does not start.
+#[test]
+fn every_unit_has_its_user() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/systemd");
+    for program in ["pantau-collector", "pantau-agent"] {
+        let read = |name: String| std::fs::read_to_string(folder.join(name)).expect("it is there");
+        let unit = read(format!("{program}.service"));
+        let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)).expect(key).to_owned();
+        let users = read(format!("sysusers.d/{program}.conf"));
+        let made: Vec<&str> =
+            users.lines().filter_map(|line| line.strip_prefix("u ")?.split(' ').next()).collect();
+        assert_eq!(made, [value("User=")]);
+        assert_eq!(made, [value("Group=")], "systemd-sysusers makes a group of the user's name");
+        assert!(users.contains(&format!("/var/lib/{}", value("StateDirectory="))), "{users}");
+    }
+}
