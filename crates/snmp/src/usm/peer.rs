@@ -9,7 +9,7 @@
 //! nothing for ten seconds is asked for its id again at every fourth request.
 //!
 //! Bounds: one request can be sent again twice for what was learned, once for an engine id and once for a clock; each datagram that was
-//! sent yields one result at most. Nothing here sends or waits.
+//! sent yields one answer at most. Nothing here sends or waits.
 
 use std::time::Duration;
 
@@ -39,7 +39,8 @@ pub struct Exchange {
     /// Boots and time of the last datagram.
     clock: (u32, u32),
     engine_learned: bool,
-    clock_learned: bool,
+    /// Boots and time of the report from which the clock was learned.
+    clock_learned: Option<(u32, u32)>,
     /// The next datagram goes to the engine on probation.
     try_other: bool,
     /// The next datagram bears this clock.
@@ -76,7 +77,7 @@ pub enum Opened<'p> {
     Refused {
         /// Why.
         why: Refusal,
-        /// Whether the report was authenticated. One that was not may be forged: count it, and let the request wait on if you like.
+        /// Whether the report was authenticated. One that was not may be forged: the true answer may still come, and would be opened.
         authentic: bool,
     },
 }
@@ -278,7 +279,8 @@ impl Peer {
 
     /// Verifies, deciphers in place and judges an answer to the datagram that was sealed last in this exchange.
     ///
-    /// An answer is taken once: whatever comes for the same datagram afterwards is [`OpenFault::WrongMessageId`].
+    /// An answer is taken once: whatever comes for the same datagram afterwards is [`OpenFault::WrongMessageId`]. A refusal that may be
+    /// forged is no answer in this sense.
     pub fn open<'p>(
         &mut self,
         now: Duration,
@@ -334,7 +336,7 @@ impl Peer {
         if envelope.engine_id.is_empty() {
             return Err(OpenFault::WrongEngine);
         }
-        self.heard(exchange);
+        self.unanswered = 0;
         match &self.engine {
             Some(engine) if engine.id == envelope.engine_id => {
                 if (envelope.boots, envelope.time) != (0, 0) {
@@ -401,8 +403,13 @@ impl Peer {
         scoped: &Scoped<'_>,
     ) -> Result<Opened<'static>, OpenFault> {
         let why = Refusal::read(&scoped.pdu)?;
-        let verdict = self.engine_of(exchange).clock.hear(envelope.boots, envelope.time, now);
+        let told = Some((envelope.boots, envelope.time));
         let window = why == Refusal::NotInTimeWindow;
+        if window && exchange.clock_learned == told {
+            // The network doubled it, and the request was sent again under the same message id.
+            return Err(OpenFault::WrongMessageId);
+        }
+        let verdict = self.engine_of(exchange).clock.hear(envelope.boots, envelope.time, now);
         if verdict == Verdict::Stale && !window {
             return Err(OpenFault::Stale);
         }
@@ -420,8 +427,8 @@ impl Peer {
                 let known = self.engine.as_ref().map(|engine| engine.clock.read(now));
                 let news =
                     verdict == Verdict::Newer || known.is_some_and(|clock| !fits(clock, exchange.clock));
-                if window && news && !exchange.clock_learned {
-                    exchange.clock_learned = true;
+                if window && news && exchange.clock_learned.is_none() {
+                    exchange.clock_learned = told;
                     return Ok(Opened::Again);
                 }
                 refused(why)
@@ -439,10 +446,14 @@ impl Peer {
     ) -> Result<Opened<'static>, OpenFault> {
         let why = Refusal::read(&scoped.pdu)?;
         let asked = self.engine_of(exchange).id;
-        self.heard(exchange);
+        self.unanswered = 0;
         let id = envelope.engine_id;
         if why == Refusal::UnknownEngine && id != asked && !id.is_empty() {
             return Ok(self.probe(now, exchange, envelope));
+        }
+        if why == Refusal::UnknownEngine && id == asked && exchange.engine_learned {
+            // A double of the report that named it.
+            return Err(OpenFault::WrongMessageId);
         }
         Ok(Opened::Refused { why, authentic: false })
     }
@@ -484,11 +495,6 @@ impl Peer {
         if let Some(engine) = &mut self.engine {
             engine.confirmed = true;
         }
-        self.heard(exchange);
-    }
-
-    /// The exchange's last datagram is answered.
-    fn heard(&mut self, exchange: &mut Exchange) {
         exchange.sent = Sent::Nothing;
         self.unanswered = 0;
     }
@@ -498,7 +504,10 @@ impl Exchange {
     /// Once an exchange.
     fn again_by_engine(&mut self) -> Opened<'static> {
         match std::mem::replace(&mut self.engine_learned, true) {
-            false => Opened::Again,
+            false => {
+                self.sent = Sent::Nothing;
+                Opened::Again
+            }
             true => Opened::Refused { why: Refusal::UnknownEngine, authentic: false },
         }
     }

@@ -331,9 +331,11 @@ fn forged_reports_change_nothing() {
     {
         let (mut device, mut manager, request) = acquainted();
         let report = forged(manager.next_id, why, engine_id(1), 900);
-        assert_eq!(manager.open(at(1001), &report), Outcome::Refused(why, false));
-        // The true answer was forestalled, as on any wire that a forger can write to; the next request is well.
+        for _ in 0..1000 {
+            assert_eq!(manager.open(at(1001), &report), Outcome::Refused(why, false));
+        }
         let answer = device.answer(at(1001), &request).expect("an answer");
+        assert_eq!(manager.open(at(1001), &answer), golden());
         assert_eq!(manager.open(at(1001), &answer), Outcome::Fault("wrong_message_id"));
         assert_eq!(manager.peer.clock(at(1001)), Some((7, 1001)));
         assert_eq!(manager.ask(at(1002), &mut device), (golden(), 1));
@@ -383,6 +385,28 @@ fn a_storm_of_reports_is_one_report() {
     let report = device.answer(at(1002), &packet).expect("a report");
     assert_eq!(manager.open(at(1002), &report), Outcome::Refused(Refusal::NotInTimeWindow, true));
     assert_eq!(manager.ask(at(1002), &mut device), (golden(), 1), "the clock was learned all the same");
+}
+
+#[test]
+fn a_doubled_report_is_no_second_one_though_the_message_id_stays() {
+    let (mut device, mut manager) = (Device::new(1, [alice()]), Manager::new(alice()));
+    let again = |manager: &mut Manager, now| {
+        manager.next_id -= 1;
+        manager.seal(at(now)).1
+    };
+    let (_, packet) = manager.seal(at(1000));
+    let report = device.answer(at(1000), &packet).expect("a report");
+    assert_eq!(manager.open(at(1000), &report), Outcome::Again);
+    let packet = again(&mut manager, 1000);
+    assert_eq!(manager.open(at(1000), &report), Outcome::Fault("wrong_message_id"));
+    device.authority.reboot(at(1000));
+    let second = device.answer(at(1000), &packet).expect("a report");
+    assert_eq!(manager.open(at(1000), &second), Outcome::Again);
+    let packet = again(&mut manager, 1000);
+    assert_eq!(manager.open(at(1000), &second), Outcome::Fault("wrong_message_id"));
+    assert_eq!(manager.open(at(1000), &report), Outcome::Fault("wrong_message_id"));
+    let answer = device.answer(at(1000), &packet).expect("an answer");
+    assert_eq!(manager.open(at(1000), &answer), golden());
 }
 
 #[test]
