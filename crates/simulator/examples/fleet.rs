@@ -10,7 +10,7 @@
 //! --community TEXT   default public
 //! --user             also the v3 user `pantau`, SHA-256 `pantau-auth`, AES-128 `pantau-priv`
 //! --max-size N       largest message
-//! --measure SECONDS  ask them from here, print what serving costs, and end
+//! --measure SECONDS  ask them from here (by --user in v3), print what serving costs, and end
 //! --repetitions N    of the measurement's requests (default 25)
 //! --columns N        of ifTable in each of them (default 10)
 //! ```
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use simulator::{Device, Fleet, Options, Place, Recording, Script, Switch, Tree};
 use snmp::ber::Writer;
-use snmp::usm::{AuthProtocol, PrivProtocol, User};
+use snmp::usm::{AuthProtocol, Context, Exchange, Opened, Peer, PrivProtocol, User};
 use snmp::{Message, Oid, Pdu, PduKind, Value, Varbind, Version};
 
 struct Arguments(Vec<String>);
@@ -79,8 +79,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match arguments.text("--measure") {
         Some(_) => {
             let seconds = arguments.number("--measure", 5)?;
-            let repetitions = arguments.number("--repetitions", 25)?;
-            measure(&fleet, community, seconds, repetitions, arguments.number("--columns", 10)?)
+            let columns = 10..10 + arguments.number("--columns", 10)?;
+            let columns = columns.map(|column| format!("1.3.6.1.2.1.2.2.1.{column}").parse());
+            let ask = Ask {
+                community: community.into(),
+                user,
+                columns: columns.collect::<Result<_, _>>()?,
+                repetitions: arguments.number("--repetitions", 25)?,
+            };
+            measure(&fleet, &ask, seconds)
         }
         None => serve(&fleet),
     }
@@ -99,49 +106,77 @@ fn serve(fleet: &Fleet) -> ! {
     }
 }
 
-/// Asks with a window of 32 requests and throws the answers away.
-fn measure(
-    fleet: &Fleet,
-    community: &str,
-    seconds: u32,
-    repetitions: u32,
-    columns: u32,
-) -> Result<(), Box<dyn std::error::Error>> {
-    const WINDOW: usize = 32;
-    let columns: Vec<Oid> = (10..10 + columns)
-        .map(|column| format!("1.3.6.1.2.1.2.2.1.{column}").parse())
-        .collect::<Result<_, _>>()?;
-    let varbinds = columns.iter().map(|name| Varbind { name: name.view(), value: Value::Null }).collect();
-    let pdu = Pdu { kind: PduKind::GetBulk, request_id: 7, second: 0, third: repetitions as i32, varbinds };
-    let message = Message { version: Version::V2c, community: community.as_bytes(), pdu, trailing: 0 };
-    let mut packet = Vec::new();
-    message.write(&mut Writer::default(), &mut packet);
+/// Asks the first devices with a window of requests and throws the answers away.
+fn measure(fleet: &Fleet, ask: &Ask, seconds: u32) -> Result<(), Box<dyn std::error::Error>> {
+    const WINDOW: usize = 16;
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.set_read_timeout(Some(Duration::from_millis(200)))?;
-    let mut addresses: Vec<SocketAddr> = fleet.addresses().to_vec();
-    addresses.truncate(WINDOW);
-    let (started, busy) = (Instant::now(), fleet.busy());
+    let mut packets = Vec::new();
+    for &address in fleet.addresses().iter().take(WINDOW) {
+        packets.push((address, ask.packet(&socket, address)?));
+    }
+    let (started, busy, before) = (Instant::now(), fleet.busy(), fleet.counts());
     let mut buffer = vec![0; 65_535];
-    let mut bytes = 0_u64;
     while started.elapsed() < Duration::from_secs(seconds.into()) {
-        for address in &addresses {
-            socket.send_to(&packet, address)?;
+        for (address, packet) in &packets {
+            socket.send_to(packet, address)?;
         }
-        for _ in &addresses {
-            bytes += socket.recv(&mut buffer).unwrap_or(0) as u64;
+        for _ in &packets {
+            // What the receive buffer could not hold is not waited for long.
+            let _ = socket.recv(&mut buffer);
         }
     }
     let (elapsed, busy, counts) = (started.elapsed(), fleet.busy() - busy, fleet.counts());
-    let thousands = counts.varbinds as f64 / 1_000.0;
+    let varbinds = (counts.varbinds - before.varbinds) as f64;
+    let replies = (counts.replies - before.replies).max(1);
     println!(
-        "{} requests of {} columns and {repetitions} repetitions, {} bytes a reply, {:.0} varbinds/s;\n\
+        "{} of {} columns and {} repetitions, {} bytes a reply, {:.0} varbinds/s;\n\
          serving costs {:.4} ms of a processor per 1,000 varbinds ({:.1} µs a reply)",
-        counts.requests,
-        columns.len(),
-        bytes / counts.replies.max(1),
-        counts.varbinds as f64 / elapsed.as_secs_f64(),
-        busy.as_secs_f64() * 1_000.0 / thousands,
-        busy.as_secs_f64() * 1e6 / counts.replies.max(1) as f64,
+        if ask.user.is_some() { "v3 requests" } else { "v2c requests" },
+        ask.columns.len(),
+        ask.repetitions,
+        (counts.bytes_out - before.bytes_out) / replies,
+        varbinds / elapsed.as_secs_f64(),
+        busy.as_secs_f64() * 1e6 / varbinds,
+        busy.as_secs_f64() * 1e6 / replies as f64,
     );
     Ok(())
+}
+
+/// What the measurement asks for.
+struct Ask {
+    community: Vec<u8>,
+    user: Option<User>,
+    columns: Vec<Oid>,
+    repetitions: u32,
+}
+
+impl Ask {
+    /// The request to a device. One of v3 is sealed once: within the time window it is taken again and again.
+    fn packet(&self, socket: &UdpSocket, to: SocketAddr) -> std::io::Result<Vec<u8>> {
+        let varbinds =
+            self.columns.iter().map(|name| Varbind { name: name.view(), value: Value::Null }).collect();
+        let third = self.repetitions as i32;
+        let pdu = Pdu { kind: PduKind::GetBulk, request_id: 7, second: 0, third, varbinds };
+        let (mut writer, mut packet) = (Writer::default(), Vec::new());
+        let Some(user) = &self.user else {
+            let message = Message { version: Version::V2c, community: &self.community, pdu, trailing: 0 };
+            message.write(&mut writer, &mut packet);
+            return Ok(packet);
+        };
+        let mut peer = Peer::new(user.clone(), Context::default());
+        let (mut exchange, mut reply) = (Exchange::default(), vec![0; 65_535]);
+        for message_id in 1.. {
+            let write = |out: &mut Writer| pdu.write(out);
+            peer.seal(Duration::ZERO, &mut exchange, message_id, 65_507, write, &mut writer, &mut packet);
+            socket.send_to(&packet, to)?;
+            let length = socket.recv(&mut reply)?;
+            match peer.open(Duration::ZERO, &mut exchange, &mut reply[..length]) {
+                Ok(Opened::Again) if message_id < 5 => {}
+                Ok(Opened::Pdu(_)) => break,
+                other => return Err(std::io::Error::other(format!("no answer in v3: {other:?}"))),
+            }
+        }
+        Ok(packet)
+    }
 }
