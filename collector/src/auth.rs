@@ -129,7 +129,9 @@ impl Auth {
             }
             return Err(Refusal::Unauthenticated);
         };
-        if let Some(agent) = state.enrolment.authenticate(&given.secret) {
+        // A token is a bearer's. As a password it would go where people write passwords: into shells, browsers, address bars.
+        let agent = given.user.is_none().then(|| state.enrolment.authenticate(&given.secret)).flatten();
+        if let Some(agent) = agent {
             return Ok(Sender::Agent(agent));
         }
         self.failures.check(address, now)?;

@@ -99,7 +99,8 @@ impl IntoStore {
         if !self.state.is_ready() {
             return Err(DeliverError::Later { after: None, why: IngestError::NotReady.to_string() });
         }
-        let origin = Origin { name: EMBEDDED.into(), stamp: ingest::http::own_stamp(&self.state) };
+        let origin =
+            Origin { name: EMBEDDED.into(), stamp: ingest::http::own_stamp(&self.state, Some(EMBEDDED)) };
         let received_at = now();
         let envelope = Envelope { identity: self.identity(batch), sent_at: received_at };
         let request = ingest::Request {

@@ -11,12 +11,14 @@
 //!
 //! Limits: [`Config`], and of one request [`SAMPLES_MAX`] samples, [`NEW_SERIES_MAX`] series that its sender did not send before,
 //! and [`METADATA_MAX`] descriptions (further ones are passed over: they come again). Bodies are unpacked by as many at a time
-//! as there are processors and one more, so that bombs cost at most that many times [`Config::unpacked_max`].
+//! as there are processors and one more, so that bombs cost at most that many times [`Config::unpacked_max`]; what all senders
+//! share is handed out by sender (`turns.rs`), so that one with many large bodies holds up nobody else.
 
 mod cache;
 mod decode;
 pub mod http;
 mod refusals;
+mod turns;
 mod validate;
 
 use std::collections::HashMap;
@@ -28,8 +30,8 @@ use model::Timestamp;
 use serde::Deserialize;
 use settings::{Bytes, Span};
 use telemetry::summary::{Say, Summary};
-use tokio::sync::{Semaphore, oneshot};
-use tsdb::{Store, WriteBatch, WriteError, Written};
+use tokio::sync::oneshot;
+use tsdb::{Conflict, Store, WriteBatch, WriteError, Written};
 use wire::WireError;
 use wire::identity::Envelope;
 use wire::negotiate::Message;
@@ -42,6 +44,7 @@ use cache::Cache;
 pub use cache::{Origin, Stamp};
 use decode::Decoded;
 pub use refusals::{Reason, Refusals};
+use turns::{Turn, Turns};
 
 /// Samples of one request.
 pub const SAMPLES_MAX: usize = 1_000_000;
@@ -64,7 +67,8 @@ pub struct Config {
     pub body_max: Bytes,
     /// The largest body unpacked; 64 MiB by default.
     pub unpacked_max: Bytes,
-    /// Bodies in memory at one time, as received; past it senders are told to come back. 128 MiB by default.
+    /// Bodies in memory at one time, as received; past it, or past a quarter of it by one sender, senders are told to come back.
+    /// 128 MiB by default.
     pub bodies_max: Bytes,
     /// How old a sample may be; 8 days by default: agents keep what they could not send for 7 days.
     pub accepted_age: Span,
@@ -103,10 +107,8 @@ pub struct Ingest {
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     caches: RwLock<HashMap<Arc<str>, Arc<Cache>>>,
-    /// Bytes of bodies that may still be taken into memory, in KiB.
-    bodies: Arc<Semaphore>,
-    /// Who may unpack and read at one time: unpacked bodies are in memory only so long.
-    workers: Semaphore,
+    /// Room for bodies, and who may unpack and read at one time: unpacked bodies are in memory only so long.
+    turns: Arc<Turns>,
     began: Instant,
     faults: Mutex<Faults>,
 }
@@ -115,6 +117,7 @@ pub struct Ingest {
 struct Faults {
     store: Summary,
     conflict: Summary,
+    values: Summary,
 }
 
 /// One request, unpacked.
@@ -143,6 +146,10 @@ pub struct Outcome {
     pub exemplars: u64,
     /// Whether the batch had been applied before.
     pub repeated: bool,
+    /// Samples whose series has another value at their time; counted among `samples`, for a sample is there.
+    pub conflicts: u64,
+    /// The first of these, in words.
+    pub conflict: Option<String>,
 }
 
 /// Why nothing of a request was stored.
@@ -179,26 +186,53 @@ pub enum IngestError {
 struct Pending {
     answer: oneshot::Receiver<Result<Written, WriteError>>,
     outcome: Outcome,
+    /// Memory that it takes on its way.
+    bytes: usize,
     _ticket: Option<Ticket>,
+}
+
+type PreparedOrNot = Result<Prepared, IngestError>;
+
+/// How the work of a request that needs the CPU is done; it may have to be done again.
+enum Work<'a> {
+    /// Here and now.
+    Here(&'a (dyn Fn() -> PreparedOrNot + Sync)),
+    /// On a thread that may be busy for long.
+    Apart(Arc<dyn Fn() -> PreparedOrNot + Send + Sync>),
+}
+
+impl Work<'_> {
+    /// Does it within a turn, which work that is apart keeps to its end, also where nobody waits for it any more.
+    async fn run(&self, turn: Turn) -> (Turn, PreparedOrNot) {
+        match self {
+            Self::Here(work) => (turn, work()),
+            Self::Apart(work) => {
+                let work = Arc::clone(work);
+                let joined = tokio::task::spawn_blocking(move || (turn, work())).await;
+                joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+            }
+        }
+    }
 }
 
 impl Ingest {
     /// Takes nothing in until it has a store.
     pub fn new(settings: &Checked, ledger: Arc<Ledger>, metrics: Arc<Metrics>) -> Self {
         let config = settings.ingest.clone();
-        let bodies = usize::try_from(config.bodies_max.get() >> 10).unwrap_or(usize::MAX).max(1);
-        let bodies = bodies.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Self {
             store: OnceLock::new(),
+            turns: Turns::new(processors + 1, config.bodies_max.get()),
             config: ArcSwap::from_pointee(config),
             ledger,
             metrics,
             caches: RwLock::default(),
-            bodies: Arc::new(Semaphore::new(bodies)),
-            workers: Semaphore::new(processors + 1),
             began: Instant::now(),
-            faults: Mutex::new(Faults { store: Summary::new(SAY_EVERY), conflict: Summary::new(SAY_EVERY) }),
+            faults: Mutex::new(Faults {
+                store: Summary::new(SAY_EVERY),
+                conflict: Summary::new(SAY_EVERY),
+                values: Summary::new(SAY_EVERY),
+            }),
         }
     }
 
@@ -219,25 +253,23 @@ impl Ingest {
 
     /// Stores a request; answers when what is good of it is on disk and readable.
     pub async fn write(&self, request: Request<'_>) -> Result<Outcome, IngestError> {
-        self.write_with(request.origin, || self.prepare(request)).await
+        self.write_with(request.origin, Work::Here(&|| self.prepare(request))).await
     }
 
     /// Does the work of a request, again where the store forgot series meanwhile, and counts what became of it.
-    async fn write_with(
-        &self,
-        origin: &Origin,
-        prepare: impl Fn() -> Result<Prepared, IngestError>,
-    ) -> Result<Outcome, IngestError> {
+    async fn write_with(&self, origin: &Origin, work: Work<'_>) -> Result<Outcome, IngestError> {
         let timer = self.metrics.ingest_seconds.start_timer();
         let mut attempt = 1;
         let result = loop {
-            let prepared = {
-                let _turn = self.workers.acquire().await.expect("nobody closes this semaphore");
-                let _timer = self.metrics.ingest_decode_seconds.start_timer();
-                prepare()
-            };
+            let turn = self.turns.turn(&origin.name).await;
+            let decode_timer = self.metrics.ingest_decode_seconds.start_timer();
+            let (turn, prepared) = work.run(turn).await;
+            decode_timer.observe_duration();
             let result = match prepared {
-                Ok(Prepared::Pending(pending)) => self.finish(pending).await,
+                Ok(Prepared::Pending(pending)) => {
+                    let _writing = turn.write(pending.bytes);
+                    self.finish(pending).await
+                }
                 Ok(Prepared::Done(outcome)) => Ok(outcome),
                 Err(error) => Err(error),
             };
@@ -254,7 +286,7 @@ impl Ingest {
     }
 
     /// The work of a request that needs the CPU and no disk.
-    fn prepare(&self, request: Request<'_>) -> Result<Prepared, IngestError> {
+    fn prepare(&self, request: Request<'_>) -> PreparedOrNot {
         let store = self.store.get().ok_or(IngestError::NotReady)?;
         let ticket = match request.envelope {
             None => None,
@@ -307,20 +339,21 @@ impl Ingest {
             };
             entry.to_bytes(&mut attachment);
         }
-        let outcome = Outcome { samples: samples.len() as u64, refusals, exemplars, repeated: false };
+        let outcome = Outcome { samples: samples.len() as u64, refusals, exemplars, ..Outcome::default() };
         if samples.is_empty() && metadata.is_empty() && attachment.is_empty() {
             return Prepared::Done(outcome);
         }
+        let bytes = samples.len() * size_of::<(tsdb::SeriesRef, Timestamp, f64)>();
         let (tell, answer) = oneshot::channel();
         store.write(WriteBatch { samples, metadata, attachment }, move |written| {
             // A sender that went away is told nothing; its samples are stored all the same.
             drop(tell.send(written));
         });
-        Prepared::Pending(Pending { answer, outcome, _ticket: ticket })
+        Prepared::Pending(Pending { answer, outcome, bytes, _ticket: ticket })
     }
 
     async fn finish(&self, pending: Pending) -> Result<Outcome, IngestError> {
-        let Pending { answer, mut outcome, _ticket } = pending;
+        let Pending { answer, mut outcome, bytes: _, _ticket } = pending;
         let written = answer.await.unwrap_or(Err(WriteError::Closed))?;
         if written.too_old > 0 {
             outcome.samples = outcome.samples.saturating_sub(written.too_old as u64);
@@ -331,7 +364,35 @@ impl Ingest {
         self.metrics.ingest_samples.inc_by(written.stored as u64);
         self.metrics.ingest_duplicates.inc_by(written.duplicates as u64);
         self.metrics.ingest_conflicts.inc_by(written.conflicts as u64);
+        outcome.conflicts = written.conflicts as u64;
+        outcome.conflict = written.first_conflict.map(|conflict| self.describe(&conflict));
         Ok(outcome)
+    }
+
+    fn describe(&self, conflict: &Conflict) -> String {
+        let Conflict { series, timestamp, kept, other } = conflict;
+        // It has a sample, so it is known, but for a sweep in this very moment.
+        let labels = self.store.get().and_then(|store| store.labels(*series)).unwrap_or_default();
+        format!("{labels} at {timestamp}: {kept} stays, {other} does not")
+    }
+
+    /// Two senders say different things of one series: the rule keeps one value, a person should part the series.
+    fn say_conflict(&self, origin: &Origin, outcome: &Outcome) {
+        let Some(example) = &outcome.conflict else { return };
+        let now = self.began.elapsed();
+        let said = self.faults.lock().expect("nothing panics while it holds this lock").values.fault(now);
+        let more = match said {
+            Say::First => String::new(),
+            Say::Again { times } => format!(" ({times} requests since it was last said)"),
+            Say::Recovered { .. } | Say::Nothing => return,
+        };
+        tracing::warn!(
+            "{} of {} samples of {:?} have another value in the store, such as {example}: do two senders write one series? Give \
+             each a label of its own{more}",
+            outcome.conflicts,
+            outcome.samples,
+            origin.name
+        );
     }
 
     fn cache(&self, origin: &Origin) -> Arc<Cache> {
@@ -387,6 +448,9 @@ impl Ingest {
             Err(IngestError::Store(error)) => error.reason(),
         };
         self.metrics.ingest_requests.with_label_values(&[outcome]).inc();
+        if let Ok(outcome) = result {
+            self.say_conflict(origin, outcome);
+        }
         if let Ok(Outcome { refusals, exemplars, .. }) = result {
             for (reason, samples) in refusals.counts() {
                 self.metrics

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub ingest_conflicts: IntCounter,
     /// Samples refused, by reason and sender.
     pub ingest_refused: IntCounterVec,
+    /// Requests that were not read for lack of room, by whose room it was and by sender.
+    pub ingest_turned_away: IntCounterVec,
     /// Exemplars and native histograms that nobody keeps here.
     pub ingest_unsupported: IntCounterVec,
     /// Bytes of bodies, as received.
@@ -110,6 +112,11 @@ impl Metrics {
             ingest_refused: counters(
                 "pantau_ingest_refused_samples_total",
                 "Samples refused, by reason and sender.",
+                &["reason", "sender"],
+            ),
+            ingest_turned_away: counters(
+                "pantau_ingest_turned_away_total",
+                "Requests that were not read, because all senders together (all) or this one (share) have too much under way.",
                 &["reason", "sender"],
             ),
             ingest_unsupported: counters(

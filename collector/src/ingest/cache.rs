@@ -39,7 +39,9 @@ pub struct Stamp {
     pub region: Option<String>,
     /// The label `site`.
     pub site: Option<String>,
-    /// Whether senders may say region and site of things (the collector's own series, which speak of agents).
+    /// The only agent that the sender may name in the label `agent`: itself. Another one is moved to `exported_agent`.
+    pub agent: Option<String>,
+    /// Whether the sender may say region, site and agent of things (the collector's own series, which speak of agents).
     pub keeps_own: bool,
 }
 

@@ -1,6 +1,6 @@
 //! `POST /api/v1/write`: remote write 1.0 and 2.0 over HTTP, with Prometheus' status codes and texts that say what to do.
 //!
-//! 204 stored; 400 stored in part or not at all, for ever (the text says what and why); 401, 403 who are you; 408 too slow; 409
+//! 204 stored (a header `Pantau-Conflicts` names samples that have another value in the store); 400 stored in part or not at all, for ever (the text says what and why); 401, 403 who are you; 408 too slow; 409
 //! another batch has this number; 413 too large; 415 another format; 429, 503 come back later (`Retry-After`).
 
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tsdb::WriteError;
 use wire::WireError;
 use wire::body::{Codec, Unpacker};
 use wire::identity::Envelope;
 use wire::negotiate::{self, Message, Written};
 
-use super::{Ingest, IngestError, Origin, Outcome, Stamp};
+use super::turns::{NoRoom, Room};
+use super::{Ingest, IngestError, Origin, Outcome, PreparedOrNot, Stamp, Work};
 use crate::auth::Sender;
 use crate::enrolment::ANONYMOUS;
 use crate::server::BodyTooSlow;
@@ -32,6 +32,12 @@ const KEPT_BYTES_MAX: usize = 8 << 20;
 
 const RETRY_AFTER_SECONDS: u64 = 5;
 
+/// Names how many samples have another value in the store, and the first of them. Such samples are no error of the request.
+const CONFLICTS: http::HeaderName = http::HeaderName::from_static("pantau-conflicts");
+
+/// Letters of that header's value.
+const CONFLICTS_CHARS_MAX: usize = 600;
+
 /// Why a request is not read at all.
 #[derive(Debug, thiserror::Error)]
 enum Unread {
@@ -43,8 +49,8 @@ enum Unread {
     TooSlow(BodyTooSlow),
     #[error("the body ended early: {0}")]
     Broken(String),
-    #[error("too many requests are being read at this moment: send this one again")]
-    Busy,
+    #[error(transparent)]
+    Busy(#[from] NoRoom),
 }
 
 /// The handler.
@@ -64,27 +70,23 @@ pub async fn write(State(state): State<AppState>, sender: Sender, request: Reque
     {
         state.ledger.note_plain(&agent.name, received_at);
     }
-    let (body, _room) = match state.ingest.read_body(body).await {
+    let (body, room) = match state.ingest.read_body(&origin, body).await {
         Ok(read) => read,
-        Err(error) => return unread(&error),
+        Err(error) => {
+            if let Unread::Busy(why) = &error {
+                state.metrics.ingest_turned_away.with_label_values(&[why.as_str(), &origin.name]).inc();
+            }
+            return unread(&error);
+        }
     };
     state.metrics.ingest_bytes.inc_by(body.len() as u64);
     let message = head.message;
-    let ingest = Arc::clone(&state.ingest);
-    let declared = wire::body::declared_size(head.codec, &body);
-    let small = declared.is_some_and(|declared| declared.max(body.len() as u64) <= INLINE_BYTES_MAX);
-    let work = async move { ingest.unpack_and_write(&origin, &head, &body, received_at).await };
-    match if small { work.await } else { apart(work).await } {
+    let incoming =
+        Incoming { ingest: Arc::clone(&state.ingest), origin, head, body, received_at, _room: room };
+    match incoming.write().await {
         Ok(outcome) => answer(&outcome, message),
         Err(error) => failure(&error, message),
     }
-}
-
-/// Runs work whose CPU part is long on a thread that may be busy.
-async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    let runtime = tokio::runtime::Handle::current();
-    let joined = tokio::task::spawn_blocking(move || runtime.block_on(work)).await;
-    joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 fn origin_of(sender: &Sender, state: &AppState) -> Origin {
@@ -94,19 +96,21 @@ fn origin_of(sender: &Sender, state: &AppState) -> Origin {
             stamp: Stamp {
                 region: Some(agent.region.to_string()),
                 site: Some(agent.site.clone()),
+                agent: Some(agent.name.clone()),
                 keeps_own: false,
             },
         },
-        Sender::Anonymous => Origin { name: ANONYMOUS.into(), stamp: own_stamp(state) },
+        Sender::Anonymous => Origin { name: ANONYMOUS.into(), stamp: own_stamp(state, None) },
     }
 }
 
-/// The collector's own region and site.
-pub fn own_stamp(state: &AppState) -> Stamp {
+/// The collector's own region and site, for its own agent or for a stranger.
+pub fn own_stamp(state: &AppState, agent: Option<&str>) -> Stamp {
     let settings = state.settings.load();
     Stamp {
         region: settings.region.as_ref().map(ToString::to_string),
         site: settings.site.clone(),
+        agent: agent.map(str::to_owned),
         keeps_own: false,
     }
 }
@@ -137,29 +141,26 @@ thread_local! {
 }
 
 impl Ingest {
-    /// Reads a body within its bounds. The permit stands for the memory that it takes.
-    async fn read_body(&self, mut body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Unread> {
+    /// Reads a body within its bounds. The room stands for the memory that it takes.
+    async fn read_body(&self, origin: &Origin, mut body: Body) -> Result<(Bytes, Room), Unread> {
         let max = self.config.load().body_max.get();
         let announced = body.size_hint().upper();
         if announced.is_some_and(|announced| announced > max) {
             return Err(Unread::TooLarge(max));
         }
-        let mut room = None;
-        take_room(&self.bodies, &mut room, announced.unwrap_or(0))?;
+        let mut room = self.turns.room(&origin.name, max);
+        room.take(announced.unwrap_or(0))?;
         let mut whole = Vec::new();
         let mut first: Option<Bytes> = None;
-        let mut taken = announced.unwrap_or(0);
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
             let so_far = (whole.len() + first.as_ref().map_or(0, Bytes::len) + data.len()) as u64;
             if so_far > max {
                 return Err(Unread::TooLarge(max));
             }
-            if so_far > taken {
+            if so_far > room.bytes() {
                 // A body of unknown size takes its room as it comes.
-                let more = (so_far - taken).max(64 << 10);
-                take_room(&self.bodies, &mut room, more)?;
-                taken += more;
+                room.take((so_far - room.bytes()).max(64 << 10).min(max - room.bytes()))?;
             }
             match (whole.is_empty(), first.take()) {
                 (true, None) => first = Some(data),
@@ -175,44 +176,44 @@ impl Ingest {
         // Most bodies come in one piece, which is not copied.
         Ok((first.unwrap_or_else(|| whole.into()), room))
     }
-
-    async fn unpack_and_write(
-        &self,
-        origin: &Origin,
-        head: &Head,
-        body: &[u8],
-        received_at: model::Timestamp,
-    ) -> Result<Outcome, IngestError> {
-        let limit = usize::try_from(self.config.load().unpacked_max.get()).unwrap_or(usize::MAX);
-        let prepare = || {
-            UNPACKING.with_borrow_mut(|(unpacker, payload)| {
-                unpacker.unpack(head.codec, body, limit, payload)?;
-                let envelope = head.envelope.as_ref();
-                let request =
-                    super::Request { origin, message: head.message, payload, envelope, received_at };
-                let prepared = self.prepare(request);
-                if payload.capacity() > KEPT_BYTES_MAX {
-                    *payload = Vec::new();
-                }
-                prepared
-            })
-        };
-        self.write_with(origin, prepare).await
-    }
 }
 
-fn take_room(
-    bodies: &Arc<Semaphore>,
-    room: &mut Option<OwnedSemaphorePermit>,
-    bytes: u64,
-) -> Result<(), Unread> {
-    let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-    let more = Arc::clone(bodies).try_acquire_many_owned(kib).map_err(|_| Unread::Busy)?;
-    match room {
-        Some(have) => have.merge(more),
-        None => *room = Some(more),
+/// A body on its way in, with all that is known of it.
+struct Incoming {
+    ingest: Arc<Ingest>,
+    origin: Origin,
+    head: Head,
+    body: Bytes,
+    received_at: model::Timestamp,
+    _room: Room,
+}
+
+impl Incoming {
+    async fn write(self) -> Result<Outcome, IngestError> {
+        let declared = wire::body::declared_size(self.head.codec, &self.body);
+        let small = declared.is_some_and(|declared| declared.max(self.body.len() as u64) <= INLINE_BYTES_MAX);
+        if small {
+            return self.ingest.write_with(&self.origin, Work::Here(&|| self.prepare())).await;
+        }
+        let this = Arc::new(self);
+        let apart = Arc::clone(&this);
+        this.ingest.write_with(&this.origin, Work::Apart(Arc::new(move || apart.prepare()))).await
     }
-    Ok(())
+
+    /// Unpacks and reads; holds the unpacked body only so long.
+    fn prepare(&self) -> PreparedOrNot {
+        let Self { ingest, origin, head, received_at, .. } = self;
+        let limit = usize::try_from(ingest.config.load().unpacked_max.get()).unwrap_or(usize::MAX);
+        UNPACKING.with_borrow_mut(|(unpacker, payload)| {
+            unpacker.unpack(head.codec, &self.body, limit, payload)?;
+            let (message, envelope, received_at) = (head.message, head.envelope.as_ref(), *received_at);
+            let prepared = ingest.prepare(super::Request { origin, message, payload, envelope, received_at });
+            if payload.capacity() > KEPT_BYTES_MAX {
+                *payload = Vec::new();
+            }
+            prepared
+        })
+    }
 }
 
 fn broken(error: axum::Error) -> Unread {
@@ -232,7 +233,8 @@ fn unread(error: &Unread) -> Response {
         Unread::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Unread::Wire(_) | Unread::Broken(_) => StatusCode::BAD_REQUEST,
         Unread::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-        Unread::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        // Not 429: a Prometheus server drops what is answered so, unless it is told otherwise.
+        Unread::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     let mut response = (status, format!("nothing was stored: {error}\n")).into_response();
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -248,6 +250,12 @@ fn answer(outcome: &Outcome, message: Message) -> Response {
         (StatusCode::BAD_REQUEST, outcome.refusals.text(outcome.samples)).into_response()
     };
     say_written(&mut response, message, outcome.samples);
+    if let Some(example) = &outcome.conflict {
+        let text = format!("{}; {example}", outcome.conflicts);
+        let text: String = text.chars().flat_map(char::escape_default).take(CONFLICTS_CHARS_MAX).collect();
+        let value = HeaderValue::from_str(&text.replace("\\\"", "\"").replace("\\'", "'"));
+        response.headers_mut().insert(CONFLICTS, value.expect("escaped letters are a header value"));
+    }
     response
 }
 

@@ -26,7 +26,7 @@ fn bench(settings: &str) -> Bench {
 }
 
 fn origin() -> Origin {
-    let stamp = Stamp { region: Some("33.19".into()), site: Some("kudus-1".into()), keeps_own: false };
+    let stamp = Stamp { region: Some("33.19".into()), site: Some("kudus-1".into()), ..Stamp::default() };
     Origin { name: "kudus-gw".into(), stamp }
 }
 
@@ -320,6 +320,45 @@ async fn a_batch_of_nothing_good_is_settled_all_the_same() {
     assert!(again.repeated);
     let gaps = bench.ledger.gaps(&[], late).pop().expect("a page").gaps;
     assert!(gaps.iter().any(|gap| gap.cause == "refused" && gap.samples == 1), "{gaps:?}");
+}
+
+/// Two bodies of one sender at a time would be enough to hold everybody up, were turns taken in the order of asking.
+#[tokio::test]
+async fn a_sender_with_many_large_requests_holds_up_nobody_else() {
+    let bench = Arc::new(bench(""));
+    let heavy = Origin { name: "heavy".into(), stamp: Stamp::default() };
+    let done = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = |done: &std::sync::atomic::AtomicUsize| done.load(std::sync::atomic::Ordering::SeqCst);
+    let mut tasks = Vec::new();
+    for number in 0..60 {
+        let times = (0..20_000).map(|step| (number * 20_000 + step - 2_000_000, step as f64));
+        let large = payload(&[(&load("heavy"), &times.collect::<Vec<_>>())]);
+        let (bench, heavy, done) = (Arc::clone(&bench), heavy.clone(), Arc::clone(&done));
+        tasks.push(tokio::spawn(async move {
+            bench.send(&heavy, &large, None).await.expect("stored");
+            done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }));
+    }
+    // All sixty are asked for before the other's.
+    tokio::task::yield_now().await;
+    bench.write(&payload(&[(&load("light"), &[(0, 1.0)])])).await.expect("stored");
+    assert!(count(&done) <= 40, "{} of 60 large requests were answered first", count(&done));
+    for task in tasks {
+        task.await.expect("it ends");
+    }
+}
+
+#[tokio::test]
+async fn other_values_are_told_with_the_series_and_which_stays() {
+    let bench = bench("");
+    bench.write(&payload(&[(&load("a"), &[(0, 5.0)]), (&load("b"), &[(0, 5.0)])])).await.expect("stored");
+    let sent = payload(&[(&load("a"), &[(0, 7.0), (1, 1.0)]), (&load("b"), &[(0, 6.0)])]);
+    let outcome = bench.write(&sent).await.expect("no error of the request");
+    assert_eq!((outcome.samples, outcome.conflicts, outcome.refusals.is_empty()), (3, 2, true));
+    let text = outcome.conflict.expect("an example");
+    assert!(text.contains("node_load1{instance=\"a\"") && text.ends_with(": 7 stays, 5 does not"), "{text}");
+    let again = bench.write(&payload(&[(&load("a"), &[(0, 7.0)])])).await.expect("stored");
+    assert_eq!((again.conflicts, again.conflict), (0, None), "the same sample once more is none");
 }
 
 /// The store forgets series without samples; references that were cached before must not be used.

@@ -7,6 +7,11 @@ use super::Config;
 use super::cache::Stamp;
 use super::refusals::Reason;
 
+/// Who measured.
+const AGENT: &str = "agent";
+/// What becomes of that label where the sender may not say so; the second where it uses the first itself.
+const EXPORTED_AGENT: [&str; 2] = ["exported_agent", "exported_exported_agent"];
+
 /// Why a series is refused, with a text that names it.
 pub(super) struct Refused {
     pub(super) reason: Reason,
@@ -34,6 +39,7 @@ pub(super) fn finish_labels<'a>(
         pairs.retain(|(name, _)| !matches!(*name, "region" | "site"));
         pairs.extend(stamp.region.as_deref().map(|region| ("region", region)));
         pairs.extend(stamp.site.as_deref().map(|site| ("site", site)));
+        move_agent(pairs, stamp)?;
     }
     pairs.retain(|(_, value)| !value.is_empty());
     pairs.sort_unstable();
@@ -45,6 +51,25 @@ pub(super) fn finish_labels<'a>(
         return Err(refused(Reason::LargeLabels, pairs, &why));
     }
     Ok(labels)
+}
+
+/// The label `agent` names who measured, and alerts trust it: a sender that says another name than its own gets the label that a
+/// scrape would give it, so that its series stay apart and none passes for a watched agent's.
+fn move_agent(pairs: &mut [(&str, &str)], stamp: &Stamp) -> Result<(), Refused> {
+    let Some(at) = pairs.iter().position(|(name, _)| *name == AGENT) else { return Ok(()) };
+    if pairs[at].1.is_empty() || stamp.agent.as_deref() == Some(pairs[at].1) {
+        return Ok(());
+    }
+    let is_free = |wanted: &&str| pairs.iter().all(|(name, _)| name != wanted);
+    let Some(name) = EXPORTED_AGENT.into_iter().find(is_free) else {
+        return Err(refused(
+            Reason::BadLabels,
+            pairs,
+            "it may not say which agent measured it (label \"agent\")",
+        ));
+    };
+    pairs[at].0 = name;
+    Ok(())
 }
 
 fn check(pairs: &mut [(&str, &str)], config: &Config) -> Result<(), Refused> {
@@ -100,7 +125,8 @@ mod tests {
     use super::*;
 
     fn stamp() -> Stamp {
-        Stamp { region: Some("33.19".into()), site: Some("kudus-1".into()), keeps_own: false }
+        let agent = Some("kudus-gw".into());
+        Stamp { region: Some("33.19".into()), site: Some("kudus-1".into()), agent, keeps_own: false }
     }
 
     fn finish(pairs: &[(&str, &str)], stamp: &Stamp) -> Result<String, (Reason, String)> {
@@ -126,6 +152,26 @@ mod tests {
         );
         let own = Stamp { keeps_own: true, ..Stamp::default() };
         assert_eq!(finish(&sent[1..4], &own), Ok(r#"up{job="node", region="99"}"#.into()));
+    }
+
+    #[test]
+    fn nobody_passes_for_another_agent() {
+        let sent = |agent| [("__name__", "up"), ("agent", agent)];
+        let check = |pairs: &[(&str, &str)], stamp: &Stamp, expected: &str| {
+            assert_eq!(finish(pairs, stamp), Ok(expected.to_owned()));
+        };
+        let own = Stamp { agent: Some("kudus-gw".into()), ..Stamp::default() };
+        check(&sent("kudus-gw"), &own, r#"up{agent="kudus-gw"}"#);
+        check(&sent("jepara-gw"), &own, r#"up{exported_agent="jepara-gw"}"#);
+        check(&sent(""), &own, "up");
+        let stranger = Stamp::default();
+        check(&sent("kudus-gw"), &stranger, r#"up{exported_agent="kudus-gw"}"#);
+        let both = [("__name__", "up"), ("agent", "a"), ("exported_agent", "b")];
+        check(&both, &stranger, r#"up{exported_agent="b", exported_exported_agent="a"}"#);
+        let all = [both[0], both[1], both[2], ("exported_exported_agent", "c")];
+        assert!(finish(&all, &stranger).is_err_and(|(reason, _)| reason == Reason::BadLabels));
+        let collector = Stamp { keeps_own: true, ..Stamp::default() };
+        check(&sent("kudus-gw"), &collector, r#"up{agent="kudus-gw"}"#);
     }
 
     #[test]

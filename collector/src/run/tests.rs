@@ -308,6 +308,50 @@ async fn a_request_that_is_good_in_part_is_stored_in_part() {
 }
 
 #[tokio::test]
+async fn other_values_of_one_time_are_told_in_a_header_and_are_no_error() {
+    let bench = bench("").await;
+    let at = now();
+    let body = |value: f64| {
+        let mut writer = wire::v1::Writer::default();
+        let labels = Labels::from_pairs([("__name__", "up"), ("instance", "Kudus é")]);
+        writer.series(&labels, [(at, value)]);
+        packed(&writer.finish())
+    };
+    let first = bench.post(&[], body(1.0)).await;
+    assert_eq!((first.status, first.headers.get("pantau-conflicts")), (StatusCode::NO_CONTENT, None));
+    let other = bench.post(&[], body(0.0)).await;
+    assert_eq!(other.status, StatusCode::NO_CONTENT, "{}", other.body);
+    let told = other.headers["pantau-conflicts"].to_str().expect("ASCII");
+    let expected = r#"1; up{instance="Kudus \u{e9}"} at "#;
+    assert!(told.starts_with(expected) && told.ends_with(": 1 stays, 0 does not"), "{told}");
+}
+
+/// A sender that announces bodies and lets them wait takes its share of the room, and no more.
+#[tokio::test]
+async fn who_has_its_share_under_way_is_told_to_come_back_and_others_are_served() {
+    use tokio::io::AsyncWriteExt as _;
+
+    let bench = bench("ingest: {body_max: 64KiB, unpacked_max: 128KiB, bodies_max: 128KiB}\n").await;
+    let token = bench.enrol("kudus-gw", "33.19");
+    let mut waits = TcpStream::connect(bench.collector.address).await.expect("connected");
+    let head = "POST /api/v1/write HTTP/1.1\r\nhost: localhost\r\ncontent-length: 65536\r\n\r\nab";
+    waits.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = bench.write("a", &[]).await;
+    for _ in 0..1000 {
+        if answer.status != StatusCode::NO_CONTENT {
+            break; // the head was read by now
+        }
+        answer = bench.write("a", &[]).await;
+    }
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.body);
+    assert!(answer.body.contains("65536 bytes are under way"), "{}", answer.body);
+    assert_eq!(answer.headers[header::RETRY_AFTER], "1");
+    assert_eq!(bench.write("b", &[("authorization", &token)]).await.status, StatusCode::NO_CONTENT);
+    let metrics = bench.get("/metrics", &[]).await.body;
+    assert!(metrics.contains("pantau_ingest_turned_away_total{reason=\"share\""), "{metrics}");
+}
+
+#[tokio::test]
 async fn batches_of_an_agent_are_answered_as_its_delivery_needs_it() {
     let bench = bench("").await;
     let token = bench.enrol("edge", "33.19");

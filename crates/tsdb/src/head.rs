@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
+use model::Timestamp;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::SeriesRef;
@@ -25,8 +26,21 @@ const AGE_STEP_MS: i64 = 60_000;
 /// An open chunk that got nothing for this long gives spare memory back.
 const IDLE_MS: i64 = 3_600_000;
 
+/// A sample whose series has another value at its time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conflict {
+    /// The series.
+    pub series: SeriesRef,
+    /// The time.
+    pub timestamp: Timestamp,
+    /// The value that stays.
+    pub kept: f64,
+    /// The value that does not.
+    pub other: f64,
+}
+
 /// What became of a batch's samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Written {
     /// New samples, out-of-order ones included.
     pub stored: usize,
@@ -36,6 +50,8 @@ pub struct Written {
     pub duplicates: usize,
     /// Samples whose time had another value; the documented rule chose which stays.
     pub conflicts: usize,
+    /// The first of these; none in sums.
+    pub first_conflict: Option<Conflict>,
     /// Samples before the floor: the store no longer keeps that time.
     pub too_old: usize,
 }
@@ -192,7 +208,12 @@ impl Head {
                     written.out_of_order += 1;
                 }
                 Outcome::Duplicate => written.duplicates += 1,
-                Outcome::Conflict { .. } => written.conflicts += 1,
+                Outcome::Conflict { old, replaced } => {
+                    written.conflicts += 1;
+                    written
+                        .first_conflict
+                        .get_or_insert_with(|| conflict(series, time, value, old, replaced));
+                }
             }
         }
         data.min_written = min_written;
@@ -263,10 +284,15 @@ impl Head {
     }
 }
 
+#[cold]
+fn conflict(series: SeriesRef, time: i64, value: f64, old: u64, replaced: bool) -> Conflict {
+    let old = f64::from_bits(old);
+    let (kept, other) = if replaced { (value, old) } else { (old, value) };
+    Conflict { series, timestamp: Timestamp::from_millis(time), kept, other }
+}
+
 #[cfg(test)]
 mod tests {
-    use model::Timestamp;
-
     use super::*;
 
     fn batch(series: u32, times: std::ops::Range<i64>) -> Vec<BatchSample> {

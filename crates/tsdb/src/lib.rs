@@ -34,7 +34,7 @@ mod varint;
 mod wal;
 
 pub use error::{LimitError, StoreError, WriteError};
-pub use head::Written;
+pub use head::{Conflict, Written};
 pub use options::Options;
 pub use registry::SeriesRef;
 pub use stats::{Maintained, Replay, ShedCause, Stats};

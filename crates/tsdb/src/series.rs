@@ -25,8 +25,8 @@ pub(crate) enum Outcome {
     Late,
     /// The same sample was there.
     Duplicate,
-    /// Another value was there; `replaced` says whether the new one stays.
-    Conflict { replaced: bool },
+    /// Another value was there, of these bits; `replaced` says whether the new one stays.
+    Conflict { old: u64, replaced: bool },
 }
 
 /// Whether of two values for the same time the new one stays: a number beats a NaN (and so the stale marker); else the greater
@@ -138,7 +138,7 @@ impl Series {
             if replaced {
                 self.follow(bytes, |series| series.replace(time, bits, sealer));
             }
-            return Outcome::Conflict { replaced };
+            return Outcome::Conflict { old, replaced };
         }
         let before = self.late_bytes();
         let late = &mut self.late.get_or_insert_default().0;
@@ -348,14 +348,15 @@ mod tests {
             let expected = match plain.get(&time).copied() {
                 None => None,
                 Some(old) if f64::to_bits(old) == value.to_bits() => Some(Outcome::Duplicate),
-                Some(old) => Some(Outcome::Conflict { replaced: beats(value, old) }),
+                Some(old) => Some(Outcome::Conflict { old: old.to_bits(), replaced: beats(value, old) }),
             };
             let outcome = series.push(time, value, &mut sealer, &mut bytes);
             match expected {
                 None => assert!(matches!(outcome, Outcome::Appended | Outcome::Late)),
                 Some(expected) => assert_eq!(outcome, expected),
             }
-            if matches!(outcome, Outcome::Appended | Outcome::Late | Outcome::Conflict { replaced: true }) {
+            if matches!(outcome, Outcome::Appended | Outcome::Late | Outcome::Conflict { replaced: true, .. })
+            {
                 plain.insert(time, value);
             }
         }

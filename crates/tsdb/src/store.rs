@@ -134,6 +134,11 @@ impl Store {
         found.extend(labels.into_iter().map(|labels| registry.find(labels)));
     }
 
+    /// The labels of a series, while it is known.
+    pub fn labels(&self, series: SeriesRef) -> Option<Labels> {
+        self.shared.registry.read().labels(series).cloned()
+    }
+
     /// Changes whenever series were forgotten: references resolved before may be out of date, so callers drop those they keep. A
     /// write with such a reference is refused whole ([`WriteError::UnknownSeries`]).
     pub fn generation(&self) -> u64 {
