@@ -960,3 +960,6 @@ fn shift(scale: &Scale, view: &View<'_>) -> Result<i32, Reason> {
     }
     Ok(shift)
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,6 +110,11 @@ impl Recorded {
         self.values.get(oid).map(Owned::view)
     }
 
+    /// Every instance, in the order of OIDs.
+    pub fn iter(&self) -> impl Iterator<Item = (&Oid, Value<'_>)> {
+        self.values.iter().map(|(oid, value)| (oid, value.view()))
+    }
+
     /// The device's sysObjectID; `0.0` where it has none.
     pub fn sys_object_id(&self) -> Oid {
         match self.get(&constant("1.3.6.1.2.1.1.2.0")) {
