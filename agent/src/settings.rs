@@ -687,6 +687,12 @@ mod tests {
             folder.path(),
             "agent.yaml:2:38: inputs.host.textfile.folders[0]: there is no folder",
         );
+        let nobody = format!("{plain}inputs: {{host: {{collectors: {{include: cpuu}}}}}}\n");
+        check_files(
+            &nobody,
+            folder.path(),
+            "agent.yaml:2:29: inputs.host.collectors: no collector has such a name",
+        );
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub fn main() -> ExitCode {
     match act(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pantau-collector: {}", telemetry::faults::in_full(error.as_ref()));
+            eprintln!("pantau-collector: {}", telemetry::faults::for_terminal(error.as_ref()));
             ExitCode::FAILURE
         }
     }

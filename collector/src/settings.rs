@@ -40,6 +40,7 @@ pub struct Settings {
     /// Who this collector is.
     pub identity: Identity,
     /// TLS on the listener; none by default.
+    #[serde(deserialize_with = "given")]
     pub tls: Option<Tls>,
     /// Who may read. Needed as soon as the listener leaves loopback.
     pub readers: Vec<Reader>,
@@ -115,6 +116,11 @@ impl TryFrom<String> for Name {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         check_name("name", &text).map(|()| Self(text))
     }
+}
+
+/// `tls:` with nothing behind it asks for TLS as `tls: {}` does.
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Tls>, D::Error> {
+    Option::<Tls>::deserialize(deserializer).map(|tls| Some(tls.unwrap_or_default()))
 }
 
 /// TLS on the listener.

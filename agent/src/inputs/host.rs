@@ -167,6 +167,10 @@ pub(super) fn check_files(config: &Config, context: &Context) -> Result<(), Mist
             return Err(Mistake::at(key, format!("there is no folder {}", folder.display())));
         }
     }
+    if collectors(config, context).is_empty() {
+        let why = "no collector has such a name: write names such as cpu or filesystem, or `enabled: false`";
+        return Err(Mistake::at("collectors", why));
+    }
     config.textfile.check_files(&context.base).map_err(|mistake| mistake.under("textfile"))
 }
 

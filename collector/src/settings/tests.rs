@@ -234,6 +234,8 @@ fn paths_start_at_the_file_and_certificates_in_the_data_folder() {
     assert_eq!(checked.readers[0].secret, Digest::of("0123456789abcdef"));
     assert_eq!(checked.readers[0].scope.key(), "r33.10;");
     assert!(!format!("{:?}", checked.readers).contains("0123456789abcdef"));
+    let bare = Checked::parse("tls:\n", "c", folder.path()).expect("good settings");
+    assert!(bare.tls.is_some(), "who writes the word wants it");
 }
 
 /// The folder of example settings, which people copy.

@@ -130,13 +130,29 @@ impl Source {
 
     /// The reader's words, or ours where they would leave a question.
     fn said(&self, error: &Error) -> String {
-        if let Error::DuplicateMappingKey { key: Some(key), location } = error.without_snippet() {
-            let first = self.tree().and_then(|tree| tree.value.first_of_twins(key, *location));
-            let place =
-                first.map(|first| format!(" (first at line {}, column {})", first.line(), first.column()));
-            return format!("{key:?} stands twice{}: keep one of them", place.unwrap_or_default());
+        match error.without_snippet() {
+            Error::DuplicateMappingKey { key: Some(key), location } => {
+                let first = self.tree().and_then(|tree| tree.value.first_of_twins(key, *location));
+                let place = first
+                    .map(|first| format!(" (first at line {}, column {})", first.line(), first.column()));
+                format!("{key:?} stands twice{}: keep one of them", place.unwrap_or_default())
+            }
+            Error::Unexpected { expected, .. } => match *expected {
+                "mapping start" => "a section belongs here: lines `key: value`, or {key: value, …}".into(),
+                "sequence start" => "a list belongs here: lines `- …`, or [ … ]".into(),
+                "string scalar" => "one value belongs here, no list and no section".into(),
+                _ => without_place(&error.to_string()),
+            },
+            Error::InvalidScalar { ty, .. } if ty.starts_with('u') => {
+                "a whole number belongs here, 0 or more, without a unit".into()
+            }
+            Error::InvalidBooleanStrict { .. } => "write true or false".into(),
+            Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing here"),
+            Error::SerdeUnknownVariant { variant, expected, .. } => {
+                format!("{variant:?} is not known here: write {}", expected.join(", "))
+            }
+            _ => without_place(&error.to_string()),
         }
-        without_place(&error.to_string())
     }
 
     /// The text as a tree in which every value knows its place.
@@ -329,6 +345,48 @@ mod tests {
         // A struct that ignores what it does not know: only the repeated key is wrong.
         let error = Source::new(text, "x").parse::<Anything>().expect_err("a key stands twice").to_string();
         assert_eq!(error, expected);
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Kinds {
+        _section: Option<Inner>,
+        _list: Option<Vec<u8>>,
+        _text: Option<String>,
+        _switch: Option<bool>,
+        _size: Option<usize>,
+        _word: Option<Word>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Inner {
+        _name: String,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Word {
+        Http,
+        Https,
+    }
+
+    #[test]
+    fn the_wrong_kind_of_value_is_told_which_one_belongs_there() {
+        let check = |text: &str, expected: &str| {
+            let error = Source::new(text, "x").parse::<Kinds>().expect_err("the wrong kind").to_string();
+            assert!(error.starts_with(&format!("x:1:{expected}")), "{text}: {error}");
+        };
+        check("_section: 5", "11: a section belongs here");
+        check("_section: {}", "11: the key `_name` is missing here");
+        check("_list: 5", "8: a list belongs here");
+        check("_text: [a]", "8: one value belongs here");
+        check("_switch: yes", "10: write true or false");
+        for number in ["many", "-1", "1.5", "1MiB"] {
+            check(&format!("_size: {number}"), "8: a whole number belongs here, 0 or more, without a unit");
+        }
+        check("_word: ftp", "8: \"ftp\" is not known here: write http, https");
+        let words = Source::new("[http, https]", "x").parse::<Vec<Word>>().expect("both are known");
+        assert!(matches!(words[..], [Word::Http, Word::Https]));
+        check("hello", "1: a section belongs here");
     }
 
     #[test]

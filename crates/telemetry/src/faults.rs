@@ -20,6 +20,15 @@ pub fn in_full(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// [`in_full`], and what to do where the system refuses for lack of rights: these programs' files are often another user's.
+pub fn for_terminal(error: &(dyn Error + 'static)) -> String {
+    let text = in_full(error);
+    if text.contains("Permission denied") {
+        return format!("{text}; run this as root (sudo), or as the user whose files these are");
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt;
@@ -44,6 +53,16 @@ mod tests {
     fn check(links: &[&'static str], expected: &str) {
         let chain = links.iter().rev().fold(None, |inner, text| Some(Box::new(Link(text, inner))));
         assert_eq!(in_full(&*chain.expect("some links")), expected);
+    }
+
+    #[test]
+    fn who_lacks_rights_is_told_how_to_have_them() {
+        let denied = Link("cannot read x: Permission denied (os error 13)", None);
+        assert!(
+            for_terminal(&denied)
+                .ends_with("(os error 13); run this as root (sudo), or as the user whose files these are")
+        );
+        assert_eq!(for_terminal(&Link("no", None)), "no");
     }
 
     #[test]

@@ -106,6 +106,12 @@ impl Access {
         if config.tls_config.cert_file.is_some() != config.tls_config.key_file.is_some() {
             return Err(Mistake::at("tls_config", "cert_file and key_file go together: write both"));
         }
+        if let Some(name) = &config.tls_config.server_name
+            && ServerName::try_from(name.as_str()).is_err()
+        {
+            let why = format!("{name:?} is neither a host name nor an IP address");
+            return Err(Mistake::at("server_name", why).under("tls_config"));
+        }
         // What is wrong with the certificates is said now, and not at the first scrape.
         if config.scheme == Scheme::Https || config.tls_config != TlsConfig::default() {
             let wrong =
@@ -122,7 +128,11 @@ impl Access {
             Credentials::Token { token: Some(secret), .. } => ("authorization", secret),
             _ => return Ok(()),
         };
-        secret.read(&self.base).map(drop).map_err(|why| Mistake::at(section, why.to_string()))
+        let text = secret.read(&self.base).map_err(|why| Mistake::at(section, why.to_string()))?;
+        if section == "authorization" && header::HeaderValue::from_str(text.expose()).is_err() {
+            return Err(Mistake::at(section, "the token holds characters that no header can carry"));
+        }
+        Ok(())
     }
 
     /// A request with its credentials.

@@ -229,6 +229,9 @@ fn check_file(job: &Job, path: &PathBuf, count: &mut usize) -> Result<(), settin
 }
 
 fn check_group(job: &Job, path: Option<&PathBuf>, group: &Group, count: &mut usize) -> Result<(), Mistake> {
+    if group.labels.contains_key("") {
+        return Err(Mistake::at("labels", "a label needs a name: write `name: value`"));
+    }
     for (index, address) in group.targets.iter().enumerate() {
         let wrong = |why: String| Mistake::new(why).item(index).under("targets");
         *count += usize::from(relabelled(job, path, group, address).map_err(wrong)?.is_some());

@@ -608,6 +608,14 @@ fn settings_that_cannot_work_are_refused() {
     check_refused("- {job_name: a, file_sd_configs: [{files: ['*/a.yml']}]}", "one * is allowed");
     check_refused("- {job_name: a, file_sd_configs: [{files: [a.txt]}]}", ".yml");
     check_refused("- {job_name: a, body_size_limit: 2GiB}", "at most 1GiB");
+    check_refused(
+        "- {job_name: a, tls_config: {server_name: 'a b'}}",
+        "tls_config.server_name: \"a b\" is neither",
+    );
+    check_refused(
+        "- {job_name: a, static_configs: [{labels: {'': x}}]}",
+        "static_configs[0].labels: a label needs a name",
+    );
     check_refused("- {job_name: a, scrape_interval: 2d}", "is too rare");
     check_refused("- {job_name: a, basic_auth: {username: 'x:y'}}", "basic_auth.username: a name with");
 }
