@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use snmp::ber::Writer;
@@ -287,7 +288,13 @@ fn it_remembers_what_it_was_asked() {
     );
 }
 
+/// One of each level. Deriving keys takes time: once for all tests.
 pub(super) fn users() -> [User; 3] {
+    static USERS: LazyLock<[User; 3]> = LazyLock::new(made_users);
+    USERS.clone()
+}
+
+fn made_users() -> [User; 3] {
     let user = |name: &str, auth, privacy| User::new(name.as_bytes(), auth, privacy).expect("good");
     [
         user("nobody", None, None),

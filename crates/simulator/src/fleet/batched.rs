@@ -7,6 +7,7 @@
     reason = "recvmmsg, sendmmsg with control messages and IP_PKTINFO, for which rustix has no calls"
 )]
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -30,7 +31,7 @@ pub(super) struct Batched {
     wildcard: Option<(Ipv4Addr, usize)>,
     events: OwnedFd,
     /// Sockets on which something may be left.
-    ready: Vec<usize>,
+    ready: VecDeque<usize>,
     strays: Strays,
     buffers: Vec<u8>,
     names: Vec<libc::sockaddr_storage>,
@@ -73,7 +74,7 @@ impl Batched {
             sockets,
             wildcard: None,
             events,
-            ready: Vec::new(),
+            ready: VecDeque::new(),
             strays: Strays::default(),
             buffers: vec![0; BATCH * REQUEST_MAX],
             names: vec![name; BATCH],
@@ -88,7 +89,11 @@ impl Batched {
             Err(rustix::io::Errno::INTR) => return Ok(()),
             events => events?,
         };
-        self.ready.extend(events.iter().map(|event| event.data.u64() as usize));
+        for at in events.iter().map(|event| event.data.u64() as usize) {
+            if !self.ready.contains(&at) {
+                self.ready.push_back(at);
+            }
+        }
         Ok(())
     }
 
@@ -204,15 +209,18 @@ impl Batched {
 
 impl Gate for Batched {
     fn receive(&mut self, wait: Duration, each: &mut dyn FnMut(Way, &mut [u8])) -> io::Result<()> {
+        // A device that is asked without end must not keep the others from being heard.
         if self.ready.is_empty() {
             self.wait(wait)?;
+        } else if self.sockets.len() > 1 {
+            self.wait(Duration::ZERO)?;
         }
         // A batch from each socket at most, so that replies leave before much more is read.
         let mut budget = BATCH;
-        while let Some(at) = self.ready.pop() {
+        while let Some(at) = self.ready.pop_front() {
             let count = self.receive_from(at, each)?;
             if count == BATCH {
-                self.ready.push(at);
+                self.ready.push_back(at);
             }
             budget = budget.saturating_sub(count);
             if budget == 0 {

@@ -139,6 +139,36 @@ fn what_is_late_comes_late_and_in_order_of_its_time() {
     assert!(times[0] >= Duration::from_millis(20) && times[1] >= Duration::from_millis(80), "{times:?}");
 }
 
+/// Sockets were once served last in, first out: a flood at one kept the others from being heard.
+#[test]
+fn a_device_that_is_flooded_does_not_silence_the_others() {
+    let fleet = Fleet::start(Options::default(), devices(3, "")).expect("a fleet");
+    let (flooded, stop) = (fleet.address(1), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            while !stop.load(Ordering::Relaxed) {
+                let _ = socket.send_to(&question(), flooded);
+            }
+        });
+        let _stop = Stop(&stop);
+        let socket = manager();
+        for at in [0, 2, 0, 2] {
+            socket.send_to(&question(), fleet.address(at)).expect("sent");
+            assert_eq!(answer(&socket).1, format!("switch-{at}"));
+        }
+    });
+}
+
+/// Ends a flood, also where the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_fleet_ends_when_it_is_dropped() {
     let fleet = Fleet::start(Options::default(), devices(2, "")).expect("a fleet");
