@@ -15,7 +15,7 @@ use crate::options::Options;
 use crate::queue::{Command, Shared, add};
 use crate::reader::Reader;
 use crate::record::{Position, Record, Recorder, SegmentInfo, Stats};
-use crate::recovery::{self, Recovered, RecoveryReport, VisitorError};
+use crate::recovery::{self, EveryRecord, Recovered, RecoveryReport, Visitor, VisitorError};
 use crate::writer::Writer;
 
 /// The file that is locked.
@@ -75,12 +75,25 @@ pub fn open(
     options: Options,
     visit: &mut dyn FnMut(Record<'_>) -> Result<(), VisitorError>,
 ) -> Result<(Opened, RecoveryReport), JournalError> {
+    open_with(disk, folder, options, &mut EveryRecord(visit))
+}
+
+/// The same with a visitor that may remember what sealed segments hold, so that a large journal is open at once.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_with(
+    disk: Arc<dyn Disk>,
+    folder: &Path,
+    options: Options,
+    visitor: &mut dyn Visitor,
+) -> Result<(Opened, RecoveryReport), JournalError> {
     options.validate()?;
     disk.create_dir_all(folder).map_err(JournalError::io("make", folder))?;
     let lock_path = folder.join(LOCK_NAME);
     let lock = disk.lock(&lock_path).map_err(JournalError::io("lock", &lock_path))?;
     let lock = lock.ok_or_else(|| JournalError::Locked { folder: folder.to_owned() })?;
-    let (recovered, report) = recovery::recover(&disk, folder, &options, visit)?;
+    let (recovered, report) = recovery::recover(&disk, folder, &options, visitor)?;
     Ok((Opened { options, recovered, lock }, report))
 }
 

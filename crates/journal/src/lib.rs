@@ -38,8 +38,8 @@ mod walk;
 mod writer;
 
 pub use error::{DamageKind, JournalError};
-pub use journal::{Journal, Opened, open};
+pub use journal::{Journal, Opened, open, open_with};
 pub use options::{Options, SyncPolicy};
 pub use reader::Reader;
 pub use record::{Position, Record, RecordKind, Recorder, SegmentInfo, Stats};
-pub use recovery::{Damage, RecoveryReport, VisitorError};
+pub use recovery::{Damage, RecoveryReport, Visitor, VisitorError};

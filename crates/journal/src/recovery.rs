@@ -38,13 +38,40 @@ const COPY_CHUNK_BYTES: usize = 256 << 10;
 /// What a visitor answers to stop the recovery.
 pub type VisitorError = Box<dyn std::error::Error + Send + Sync>;
 
-type Visit<'a> = &'a mut dyn FnMut(Record<'_>) -> Result<(), VisitorError>;
+/// Sees what is in a folder while it is opened, in order.
+pub trait Visitor {
+    /// Asked before a segment is read: a caller that remembers what is in it answers how many entries that are, and it is passed
+    /// over. Its damage, if it has any, is found when it is read. Not asked for the newest segment, nor for one that is not whole
+    /// as far as its header and the next one's can tell.
+    fn passes_over(&mut self, segment: u64) -> Option<u64>;
+
+    /// A record of a segment that is not passed over.
+    ///
+    /// # Errors
+    /// Any error ends the opening ([`JournalError::Visitor`]).
+    fn visit(&mut self, record: Record<'_>) -> Result<(), VisitorError>;
+}
+
+/// A visitor that remembers nothing.
+pub(crate) struct EveryRecord<'a>(pub(crate) &'a mut dyn FnMut(Record<'_>) -> Result<(), VisitorError>);
+
+impl Visitor for EveryRecord<'_> {
+    fn passes_over(&mut self, _segment: u64) -> Option<u64> {
+        None
+    }
+
+    fn visit(&mut self, record: Record<'_>) -> Result<(), VisitorError> {
+        (self.0)(record)
+    }
+}
 
 /// What recovery found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// Segment files read.
+    /// Segment files found.
     pub segments: usize,
+    /// Of these: passed over, because the visitor remembers them.
+    pub passed_over: usize,
     /// Entry records given to the visitor.
     pub entries: u64,
     /// Bytes of the segment files.
@@ -108,7 +135,7 @@ pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
     folder: &Path,
     options: &Options,
-    visit: Visit<'_>,
+    visitor: &mut dyn Visitor,
 ) -> Result<(Recovered, RecoveryReport), JournalError> {
     let names = disk.list(folder).map_err(JournalError::io("list", folder))?;
     let numbers: Vec<u64> = names.iter().filter_map(|name| format::segment_number(name)).collect();
@@ -118,7 +145,7 @@ pub(crate) fn recover(
         .collect::<Result<Vec<_>, _>>()?;
     remove_leftovers(disk.as_ref(), folder, &names);
     let catalog = Arc::new(Catalog::new(Arc::clone(disk), folder, options.record_bytes_max));
-    let mut recovery = Recovery { catalog: &catalog, visit, report: RecoveryReport::default() };
+    let mut recovery = Recovery { catalog: &catalog, visitor, report: RecoveryReport::default() };
     let mut previous = (0, 0);
     for (index, candidate) in candidates.iter().enumerate() {
         let later = &candidates[index + 1..];
@@ -126,7 +153,10 @@ pub(crate) fn recover(
             recovery.pass_over_torn_creation(candidate, later)?;
             continue;
         }
-        let (segment, end) = recovery.segment(candidate, later)?;
+        let (segment, end) = match recovery.pass_over(candidate, later) {
+            Some(segment) => (segment, candidate.bytes),
+            None => recovery.segment(candidate, later)?,
+        };
         catalog.insert(candidate.number, segment);
         previous = (candidate.number, end);
     }
@@ -173,7 +203,7 @@ fn remove_leftovers(disk: &dyn Disk, folder: &Path, names: &[String]) {
 
 struct Recovery<'a> {
     catalog: &'a Catalog,
-    visit: Visit<'a>,
+    visitor: &'a mut dyn Visitor,
     report: RecoveryReport,
 }
 
@@ -186,6 +216,21 @@ impl Recovery<'_> {
         }
         let path = self.catalog.path(found.number);
         self.catalog.disk().remove(&path).map_err(JournalError::io("remove", &path))
+    }
+
+    /// Takes a sealed segment as the visitor remembers it, if it is as long as the next one says.
+    fn pass_over(&mut self, found: &Candidate, later: &[Candidate]) -> Option<Segment> {
+        let header = found.header.ok()?;
+        let told = later.iter().filter_map(|later| later.header.ok());
+        let told = told.into_iter().find(|later| later.previous == found.number)?;
+        if told.previous_bytes != found.bytes {
+            return None;
+        }
+        let entries = self.visitor.passes_over(found.number)?;
+        self.report.segments += 1;
+        self.report.passed_over += 1;
+        self.report.bytes += found.bytes;
+        Some(Segment { mark: header.mark, bytes: found.bytes, entries, sealed: true, damaged: false })
     }
 
     /// Recovers one segment; answers it and where it ends.
@@ -320,7 +365,8 @@ impl Recovery<'_> {
         let payload = walk
             .payload(at.offset, header)
             .map_err(JournalError::io("read", &self.catalog.path(at.segment)))?;
-        (self.visit)(Record { at, kind, after_damage, payload })
+        self.visitor
+            .visit(Record { at, kind, after_damage, payload })
             .map_err(|source| JournalError::Visitor { at, source: Arc::from(source) })
     }
 

@@ -550,3 +550,55 @@ fn stats_and_debug_say_where_and_how_much() {
     assert!(format!("{:?}", running.journal).contains(FOLDER));
     let _: &BookKeeper = &BookKeeper::default();
 }
+
+/// Remembers two segments and sees the records of the others.
+struct Remembers(Vec<(u64, u64)>, Vec<Position>);
+
+impl journal::Visitor for Remembers {
+    fn passes_over(&mut self, segment: u64) -> Option<u64> {
+        self.0.iter().find(|(known, _)| *known == segment).map(|(_, entries)| *entries)
+    }
+
+    fn visit(&mut self, record: journal::Record<'_>) -> Result<(), journal::VisitorError> {
+        self.1.push(record.at);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_segment_that_the_caller_remembers_is_passed_over_and_read_when_it_is_wanted() {
+    let disk = PretendDisk::new();
+    let running = fresh(&disk, small());
+    for number in 0..30 {
+        running.append(Entry::new(number, 1000));
+        running.journal.flush().unwrap();
+    }
+    let durable = running.durable();
+    let infos = running.journal.segments();
+    running.journal.close().unwrap();
+    let known: Vec<(u64, u64)> = infos.iter().map(|info| (info.number, info.entries)).collect();
+    assert!(known.len() > 6, "{known:?}");
+    // The third is shorter than the fourth says: it is read, whoever remembers it.
+    let third =
+        disk.paths().into_iter().filter(|path| path.extension().is_some_and(|end| end == "journal")).nth(2);
+    let third = third.unwrap();
+    let bytes = disk.get(&third).unwrap();
+    disk.put(&third, &bytes[..bytes.len() - 10]);
+
+    let mut visitor = Remembers(known.clone(), Vec::new());
+    let opened = journal::open_with(Arc::new(disk.clone()), Path::new(FOLDER), small(), &mut visitor);
+    let (opened, report) = opened.unwrap();
+    let read: std::collections::BTreeSet<u64> = visitor.1.iter().map(|at| at.segment).collect();
+    let (newest, _) = *known.last().unwrap();
+    assert_eq!(read.into_iter().collect::<Vec<_>>(), [known[2].0, newest]);
+    assert_eq!((report.segments, report.passed_over), (known.len(), known.len() - 2));
+    assert!(report.damage.iter().all(|damage| damage.at.segment == known[2].0) && !report.damage.is_empty());
+    let entries: Vec<u64> = opened.segments().iter().map(|info| info.entries).collect();
+    let expected: Vec<u64> = known.iter().map(|(_, entries)| *entries).collect();
+    assert_eq!((&entries[..2], &entries[3..]), (&expected[..2], &expected[3..]));
+    for (at, number) in durable.iter().filter(|(at, _)| at.segment != known[2].0) {
+        let mut payload = Vec::new();
+        opened.read_into(*at, &mut payload).unwrap();
+        assert_eq!(payload[..8], number.to_le_bytes());
+    }
+}
