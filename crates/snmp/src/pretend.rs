@@ -109,6 +109,8 @@ pub enum Misdeed {
     Twice,
     /// No answer when a name under this one is asked for.
     SilentOn(Oid),
+    /// No report on what cannot be deciphered, as net-snmp has it. For whoever serves v3.
+    SilentOnCipher,
     /// This error status, naming nobody, for everything.
     Status(i32),
 }

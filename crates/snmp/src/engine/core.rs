@@ -591,6 +591,11 @@ impl Core {
             (_, _, true) => active.round.abort(&Reason::Unreachable),
             (Some(refused), ..) => active.round.abort(&refused),
             (_, Some(error), _) => active.round.on_malformed(error),
+            _ if !active.round.answered()
+                && self.devices[active.device as usize].only_discovered(active.credential) =>
+            {
+                active.round.abort(&Reason::Refused(NOTHING_BELIEVED.to_owned()));
+            }
             _ => active.round.on_silence(),
         }
         self.make_ready(slot);
@@ -735,6 +740,10 @@ impl Core {
         self.stats.devices_silent_now -= u64::from(old);
     }
 }
+
+/// What net-snmp does with a message that it cannot decipher is nothing at all.
+const NOTHING_BELIEVED: &str =
+    "it tells its engine id but answers nothing else: is the privacy passphrase or protocol wrong?";
 
 /// The largest message that is taken: UDP's largest payload.
 const MESSAGE_BYTES_MAX: u32 = 65_507;

@@ -138,6 +138,11 @@ impl Device {
         Some(self.peers[credential].get_or_insert_with(made))
     }
 
+    /// Whether the device named its engine but nothing it sent to this credential could be believed.
+    pub(crate) fn only_discovered(&self, credential: usize) -> bool {
+        self.peers.get(credential).and_then(|peer| peer.as_ref()).is_some_and(|peer| peer.only_discovered())
+    }
+
     /// The engine id that the credential in use has confirmed.
     pub(crate) fn engine_id(&self) -> Option<&crate::usm::EngineId> {
         self.peers.get(self.credential)?.as_ref()?.engine_id()

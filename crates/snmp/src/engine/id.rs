@@ -2,10 +2,10 @@
 //! try it answers.
 //!
 //! ```text
-//!  30           16 15            2 1  0
-//! +---------------+---------------+----+
-//! | generation 15 | slot 14       |try |
-//! +---------------+---------------+----+
+//!  30           17 16            3 2   0
+//! +---------------+---------------+-----+
+//! | generation 14 | slot 14       | try |
+//! +---------------+---------------+-----+
 //! ```
 
 /// A request id, taken apart.
@@ -20,20 +20,20 @@ pub(crate) struct Id {
 
 impl Id {
     pub(crate) const SLOTS_MAX: usize = 1 << 14;
-    pub(crate) const GENERATION_MAX: u16 = 0x7fff;
-    pub(crate) const TRIES_MAX: u8 = 4;
+    pub(crate) const GENERATION_MAX: u16 = 0x3fff;
+    pub(crate) const TRIES_MAX: u8 = 8;
 
     pub(crate) const fn number(self) -> i32 {
-        (self.generation as i32) << 16 | (self.slot as i32) << 2 | self.attempt as i32
+        (self.generation as i32) << 17 | (self.slot as i32) << 3 | self.attempt as i32
     }
 
     /// None for what was never given out.
     pub(crate) const fn read(number: i32) -> Option<Self> {
-        if number < 1 << 16 {
+        if number < 1 << 17 {
             return None;
         }
-        let generation = (number >> 16) as u16;
-        Some(Self { generation, slot: (number as u32 >> 2) & 0x3fff, attempt: (number & 3) as u8 })
+        let generation = (number >> 17) as u16;
+        Some(Self { generation, slot: (number as u32 >> 3) & 0x3fff, attempt: (number & 7) as u8 })
     }
 
     /// The generation after this one.
@@ -49,21 +49,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_generation_comes_back_after_32767() {
+    fn a_generation_comes_back_after_16383() {
         let mut generation = 1;
         for _ in 0..Id::GENERATION_MAX - 1 {
             generation = Id::after(generation);
             assert!(generation > 1);
         }
         assert_eq!(Id::after(generation), 1);
-        assert_eq!((Id::read(-1), Id::read(0xffff)), (None, None));
+        assert_eq!((Id::read(-1), Id::read(0x1ffff)), (None, None));
     }
 
     proptest! {
         #[test]
         fn ids_return_as_they_were_made(generation in 1..=Id::GENERATION_MAX, slot in 0..1u32 << 14, attempt in 0..Id::TRIES_MAX) {
             let id = Id { generation, slot, attempt };
-            prop_assert!(id.number() > 0xffff);
+            prop_assert!(id.number() > 0x1ffff);
             prop_assert_eq!(Id::read(id.number()), Some(id));
         }
     }

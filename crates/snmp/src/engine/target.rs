@@ -27,7 +27,7 @@ pub struct Target {
     pub timeout: Duration,
     /// The longest that any try waits.
     pub timeout_max: Duration,
-    /// Tries after the first; at most 3 count.
+    /// Tries after the first; at most 7 count.
     pub retries: u32,
     /// How hard this device may be asked; one request at a time by default.
     pub rate: Rate,

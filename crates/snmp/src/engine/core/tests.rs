@@ -108,6 +108,7 @@ fn serve(authority: &mut Authority, state: &State, now: Duration, packet: &[u8])
             authority.seal(now, &asked, |out| state.write_pdu(out, &response), &mut out, &mut reply);
             Some(reply)
         }
+        Served::Report(Refusal::DecryptionError) if state.misdeeds.contains(&Misdeed::SilentOnCipher) => None,
         Served::Report(_) => Some(reply),
         Served::Silent(_) => None,
     }

@@ -93,6 +93,21 @@ fn a_wrong_passphrase_is_named() {
 }
 
 #[test]
+fn a_wrong_privacy_passphrase_is_suspected_where_the_device_says_nothing() {
+    let mut net = Net::new([node(b"engine-one")]);
+    net.node(1).state.misdeeds = vec![Misdeed::SilentOnCipher];
+    let auth = Some((AuthProtocol::Sha256, &b"authpassword"[..]));
+    let user =
+        User::new(b"monitor", auth, Some((PrivProtocol::Aes128, b"not-maple-syrup"))).expect("long enough");
+    let target = v3(1, vec![Credential::User { user, context: Context::default() }]);
+    let harvest = net.run(job(&target));
+    let Reason::Refused(why) = &harvest.tables[0].reasons[0] else {
+        panic!("{:?}", harvest.tables[0].reasons)
+    };
+    assert!(why.contains("privacy passphrase"), "{why}");
+}
+
+#[test]
 fn a_community_and_a_user_may_stand_beside_each_other() {
     let mut net = Net::new([Node::new(3, 20)]);
     let target = v3(1, vec![credential("monitor", "authpassword"), community("public")]);
@@ -114,7 +129,7 @@ fn a_storm_of_forged_reports_changes_nothing() {
         let (mut out, mut packet) = (Writer::default(), Vec::new());
         let mut peer = crate::usm::Peer::new(user("monitor", "authpassword"), Context::default());
         let mut exchange = Exchange::default();
-        peer.seal(net.now, &mut exchange, 0x10000 + id, 65_507, |_| (), &mut out, &mut packet);
+        peer.seal(net.now, &mut exchange, 0x20000 + id, 65_507, |_| (), &mut out, &mut packet);
         forged.extend(other.replies(net.now, &packet));
     }
     assert!(forged.len() >= 100);
