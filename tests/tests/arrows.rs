@@ -76,6 +76,12 @@ fn the_simulator_knows_the_codec_alone() {
 }
 
 #[test]
+fn profiles_know_no_network_and_no_clock() {
+    knows_nothing_of("profiles", &NETWORK);
+    knows_nothing_of("profiles", &["rustix", "time", "simulator", "pantau-agent", "tsdb"]);
+}
+
+#[test]
 fn formats_know_no_network() {
     knows_nothing_of("wire", &NETWORK);
     knows_nothing_of("exposition", &NETWORK);
