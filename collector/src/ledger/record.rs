@@ -23,12 +23,12 @@ pub(super) const EPOCHS_MAX: usize = 4;
 pub(super) const APPLIED_RUNS_MAX: usize = 512;
 /// Hashes of an epoch's latest batches.
 pub(super) const HASHES_MAX: usize = 32;
-/// Covered spans.
-pub(super) const COVERED_RUNS_MAX: usize = 256;
+/// Covered spans: with a power cut a day, almost three years of them.
+pub(super) const COVERED_RUNS_MAX: usize = 1024;
 /// Entries of each list of a page in short.
 const SHORT_MAX: usize = 8;
 /// Reported missing spans.
-pub(super) const MISSING_MAX: usize = 256;
+pub(super) const MISSING_MAX: usize = 1024;
 
 /// How often batches come, until we know better.
 const INTERVAL_USUAL_MS: u64 = 60_000;
