@@ -47,6 +47,25 @@ type Column = Vec<(Oid, Datum, Option<Motion>)>;
 /// Columns that show the same count (of `ifTable`, of `ifXTable` in 32 and in 64 bits), and the most a second.
 type Counted = (Option<u32>, Option<u32>, Option<u32>, u64);
 
+/// What a port counts.
+const COUNTED: [Counted; 15] = [
+    (Some(10), None, Some(6), 600_000_000),
+    (Some(11), None, Some(7), 700_000),
+    (None, Some(2), Some(8), 2_000),
+    (None, Some(3), Some(9), 500),
+    (Some(16), None, Some(10), 600_000_000),
+    (Some(17), None, Some(11), 700_000),
+    (None, Some(4), Some(12), 2_000),
+    (None, Some(5), Some(13), 500),
+    (Some(12), None, None, 2_000),
+    (Some(18), None, None, 2_000),
+    (Some(13), None, None, 3),
+    (Some(19), None, None, 3),
+    (Some(14), None, None, 0),
+    (Some(15), None, None, 0),
+    (Some(20), None, None, 0),
+];
+
 /// 71 ports, so that a walk of `ifTable` gives 1,562 values; optics in all of them.
 impl Default for Switch {
     fn default() -> Self {
@@ -120,36 +139,20 @@ impl Switch {
             cell_x(18, Datum::text(format!("customer {port}"))),
             cell_x(19, Datum::TimeTicks(0)),
         ];
-        let counted: [Counted; 12] = [
-            (Some(10), None, Some(6), 600_000_000),
-            (Some(11), None, Some(7), 700_000),
-            (None, Some(2), Some(8), 2_000),
-            (None, Some(3), Some(9), 500),
-            (Some(16), None, Some(10), 600_000_000),
-            (Some(17), None, Some(11), 700_000),
-            (None, Some(4), Some(12), 2_000),
-            (None, Some(5), Some(13), 500),
-            (Some(12), None, None, 2_000),
-            (Some(18), None, None, 2_000),
-            (Some(13), None, None, 3),
-            (Some(19), None, None, 3),
-        ];
-        for (at, (narrow, narrow_x, wide, most)) in counted.into_iter().enumerate() {
+        cells.extend(self.counters(port, up));
+        cells
+    }
+
+    fn counters(&self, port: u32, up: bool) -> Column {
+        let mut cells = Vec::new();
+        for (at, (narrow, narrow_x, wide, most)) in COUNTED.into_iter().enumerate() {
             let columns =
                 [(narrow, IF_ENTRY, false), (narrow_x, IF_X_ENTRY, false), (wide, IF_X_ENTRY, true)];
             for (column, entry, wide) in columns {
                 let Some(column) = column else { continue };
-                cells.push(self.counter(
-                    name(entry, &[column, port]),
-                    port,
-                    at as u64,
-                    if up { most } else { 0 },
-                    wide,
-                ));
+                let most = if up { most } else { 0 };
+                cells.push(self.counter(name(entry, &[column, port]), port, at as u64, most, wide));
             }
-        }
-        for column in [14, 15, 20] {
-            cells.push(self.counter(name(IF_ENTRY, &[column, port]), port, column.into(), 0, false));
         }
         cells
     }

@@ -99,58 +99,55 @@ impl Batched {
 
     /// Receives up to a batch from one socket; tells how many datagrams came.
     fn receive_from(&mut self, at: usize, each: &mut dyn FnMut(Way, &mut [u8])) -> io::Result<usize> {
-        let (device, socket, _) = &self.sockets[at];
+        // Bases are taken once: each use of a vector by itself would end what earlier pointers into it may do.
+        let (buffers, names) = (self.buffers.as_mut_ptr(), self.names.as_mut_ptr());
+        let controls = self.wildcard.map(|_| self.controls.as_mut_ptr());
         let mut vectors: [libc::iovec; BATCH] = std::array::from_fn(|slot| libc::iovec {
-            iov_base: self.buffers[slot * REQUEST_MAX..].as_mut_ptr().cast(),
+            iov_base: buffers.wrapping_add(slot * REQUEST_MAX).cast(),
             iov_len: REQUEST_MAX,
         });
+        let vectors = vectors.as_mut_ptr();
         let mut headers: [libc::mmsghdr; BATCH] = std::array::from_fn(|slot| {
             let mut header = empty_header();
-            header.msg_hdr.msg_name = (&raw mut self.names[slot]).cast();
+            header.msg_hdr.msg_name = names.wrapping_add(slot).cast();
             header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-            header.msg_hdr.msg_iov = &raw mut vectors[slot];
+            header.msg_hdr.msg_iov = vectors.wrapping_add(slot);
             header.msg_hdr.msg_iovlen = 1;
-            if self.wildcard.is_some() {
-                header.msg_hdr.msg_control = self.controls[slot].as_mut_ptr().cast();
+            if let Some(controls) = controls {
+                header.msg_hdr.msg_control = controls.wrapping_add(slot).cast();
                 header.msg_hdr.msg_controllen = (CONTROL * size_of::<u64>()) as _;
             }
             header
         });
-        // SAFETY: each header points to its own live name, vector, buffer and control bytes, with their sizes; none is moved before
-        // the call has returned.
+        let (fd, flags) = (self.sockets[at].1.as_raw_fd(), libc::MSG_DONTWAIT);
+        // SAFETY: each header points to its own live name, vector, buffer and control bytes, with their sizes: there are a batch of
+        // each, and none is moved or used otherwise before the call has returned.
         let count = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                BATCH as libc::c_uint,
-                libc::MSG_DONTWAIT,
-                std::ptr::null_mut(),
-            )
+            libc::recvmmsg(fd, headers.as_mut_ptr(), BATCH as libc::c_uint, flags, std::ptr::null_mut())
         };
-        let count = match usize::try_from(count) {
-            Ok(count) => count,
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                return if error.kind() == ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
-            }
+        let Ok(count) = usize::try_from(count) else {
+            let error = io::Error::last_os_error();
+            return if error.kind() == ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
         };
         for (slot, header) in headers[..count].iter().enumerate() {
+            // SAFETY: the kernel has filled in this header and its control bytes, which nobody has touched since.
+            let sent_to = unsafe { destination(&header.msg_hdr) };
             let whole = header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
-            let device = match self.wildcard {
-                None => Some(*device),
-                // SAFETY: the header and its control bytes are as the kernel left them, and both live.
-                Some((first, devices)) => unsafe { destination(&header.msg_hdr) }
-                    .and_then(|address| u32::from(address).checked_sub(first.into()))
-                    .map(|place| place as usize)
-                    .filter(|place| *place < devices),
-            };
-            if let (true, Some(device), Some(to)) = (whole, device, address(&self.names[slot])) {
+            let to = address(&self.names[slot]);
+            if let (true, Some(device), Some(to)) = (whole, self.device(at, sent_to), to) {
                 let start = slot * REQUEST_MAX;
                 let length = (header.msg_len as usize).min(REQUEST_MAX);
                 each(Way { device, socket: at, to }, &mut self.buffers[start..start + length]);
             }
         }
         Ok(count)
+    }
+
+    /// Which device a datagram is for, by its socket or by where it was sent to.
+    fn device(&self, socket: usize, sent_to: Option<Ipv4Addr>) -> Option<usize> {
+        let Some((first, devices)) = self.wildcard else { return Some(self.sockets[socket].0) };
+        let place = u32::from(sent_to?).checked_sub(first.into())? as usize;
+        Some(place).filter(|place| *place < devices)
     }
 
     /// Where the device of a way is reached.
@@ -164,36 +161,41 @@ impl Batched {
 
     /// Sends letters that leave by one socket, up to a batch; tells how many could not be sent.
     fn send_by(&mut self, letters: &[&Letter], bytes: &[u8]) -> u64 {
-        let fd = self.sockets[letters[0].way.socket].1.as_raw_fd();
-        let mut vectors: [libc::iovec; BATCH] =
-            std::array::from_fn(|_| libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 });
-        let mut headers: [libc::mmsghdr; BATCH] = std::array::from_fn(|_| empty_header());
+        let mut lengths = [0; BATCH];
         for (slot, letter) in letters.iter().enumerate() {
-            let content = &bytes[letter.bytes.clone()];
-            vectors[slot] =
-                libc::iovec { iov_base: content.as_ptr().cast_mut().cast(), iov_len: content.len() };
-            let length = write_address(&mut self.names[slot], letter.way.to);
-            let header = &mut headers[slot].msg_hdr;
-            header.msg_name = (&raw mut self.names[slot]).cast();
-            header.msg_namelen = length;
-            header.msg_iov = &raw mut vectors[slot];
-            header.msg_iovlen = 1;
+            lengths[slot] = write_address(&mut self.names[slot], letter.way.to);
             if let Some((first, _)) = self.wildcard {
                 let own = super::nth(first, letter.way.device);
                 let source = if letter.route == Route::OtherAddress { other_v4(own) } else { own };
                 write_source(&mut self.controls[slot], source);
-                header.msg_control = self.controls[slot].as_mut_ptr().cast();
-                header.msg_controllen = CONTROL_USED as _;
             }
         }
-        let mut done = 0;
-        let mut dropped = 0;
+        let names = self.names.as_mut_ptr();
+        let controls = self.wildcard.map(|_| self.controls.as_mut_ptr());
+        let mut vectors: [libc::iovec; BATCH] = std::array::from_fn(|slot| {
+            let content = letters.get(slot).map_or(&[][..], |letter| &bytes[letter.bytes.clone()]);
+            libc::iovec { iov_base: content.as_ptr().cast_mut().cast(), iov_len: content.len() }
+        });
+        let vectors = vectors.as_mut_ptr();
+        let mut headers: [libc::mmsghdr; BATCH] = std::array::from_fn(|slot| {
+            let mut header = empty_header();
+            header.msg_hdr.msg_name = names.wrapping_add(slot).cast();
+            header.msg_hdr.msg_namelen = lengths[slot];
+            header.msg_hdr.msg_iov = vectors.wrapping_add(slot);
+            header.msg_hdr.msg_iovlen = 1;
+            if let Some(controls) = controls {
+                header.msg_hdr.msg_control = controls.wrapping_add(slot).cast();
+                header.msg_hdr.msg_controllen = CONTROL_USED as _;
+            }
+            header
+        });
+        let fd = self.sockets[letters[0].way.socket].1.as_raw_fd();
+        let (mut done, mut dropped) = (0, 0);
         while done < letters.len() {
-            // SAFETY: the headers behind `done` point to live names, vectors, content and control bytes, with their sizes; the
-            // kernel only reads them but for `msg_len`. Content lives in `bytes`, which is borrowed.
-            let sent = unsafe {
-                libc::sendmmsg(fd, headers[done..].as_mut_ptr(), (letters.len() - done) as libc::c_uint, 0)
-            };
+            let left = &mut headers[done..letters.len()];
+            // SAFETY: these headers point to live names, vectors, content and control bytes, with their sizes; the kernel only reads
+            // them but for `msg_len`. Content lies in `bytes`, which is borrowed.
+            let sent = unsafe { libc::sendmmsg(fd, left.as_mut_ptr(), left.len() as libc::c_uint, 0) };
             match usize::try_from(sent) {
                 Ok(sent) if sent > 0 => done += sent,
                 // The first of them cannot be sent: too long, or its receiver is gone.
@@ -265,10 +267,10 @@ fn empty_header() -> libc::mmsghdr {
     unsafe { MaybeUninit::zeroed().assume_init() }
 }
 
-/// The address that a received datagram was sent to.
+/// The address that a received datagram was sent to, where the socket tells it.
 ///
 /// # Safety
-/// The header must be one that `recvmmsg` filled in, and its control bytes must live.
+/// The header must be one that `recvmmsg` filled in, and its control bytes, if any, must live.
 unsafe fn destination(header: &libc::msghdr) -> Option<Ipv4Addr> {
     // SAFETY: by this function's contract the macros walk over whole control messages.
     let mut control = unsafe { libc::CMSG_FIRSTHDR(header) };
