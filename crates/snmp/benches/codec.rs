@@ -1,13 +1,15 @@
-//! What a varbind costs: reading a reply, walking over it, writing a request.
+//! What a value costs: reading a reply, reading it into a round's cells, writing a request.
 //!
-//! `cargo bench -p snmp`; times are per reply of 48 bindings (8 columns, 6 rows), about 1,000 bytes.
+//! `cargo bench -p snmp --bench codec`; times are per reply of 48 bindings (8 columns, 6 rows), about 1,000 bytes.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use snmp::ber::Writer;
-use snmp::{Limits, Message, Oid, Pace, Pdu, PduKind, Value, Varbind, Version, Walk};
+use snmp::round::{Assignment, Habit, Path, Plan, Round, Table};
+use snmp::{Message, Oid, Pdu, PduKind, Reason, Response, Value, Varbind, Version};
 
 const COLUMNS: u32 = 8;
 const ROWS: u32 = 6;
@@ -34,10 +36,22 @@ fn reply() -> Vec<u8> {
     packet
 }
 
-fn walk() -> Walk {
-    let mut walk = Walk::new((6..6 + COLUMNS).map(column), Pace::BULK, Limits::default());
-    walk.next_request(Duration::ZERO).expect("a first request");
-    walk
+/// A round that has asked for eight columns of a table of five rows: six with the one that shows the end.
+fn round() -> Round {
+    let table = Arc::new(Table::new("t", (6..6 + COLUMNS).map(column).collect()));
+    let habit = Habit { rows: ROWS - 1, ..Habit::new() };
+    let mut round = Round::new(Plan {
+        scalars: Arc::new([]),
+        tables: vec![Assignment { table, habit, parked: false }],
+        path: Path::new(),
+        reply_bytes_max: 1472,
+        bulk: true,
+        time_max: Duration::from_secs(60),
+    });
+    assert!(round.prepare(Duration::ZERO));
+    let pdu = round.pdu(1 << 20);
+    assert_eq!((pdu.varbinds.len(), pdu.third), (COLUMNS as usize, ROWS as i32));
+    round
 }
 
 fn codec(bench: &mut Criterion) {
@@ -47,24 +61,30 @@ fn codec(bench: &mut Criterion) {
     group.bench_function("read a reply", |b| {
         b.iter(|| Message::read(black_box(&packet)).expect("a good packet"))
     });
-    group.bench_function("read and walk", |b| {
+    group.bench_function("read into cells", |b| {
         b.iter_batched_ref(
-            walk,
-            |walk| {
-                let message = Message::read(black_box(&packet)).expect("a good packet");
-                let mut sum = 0.0;
-                let step = walk
-                    .on_reply(&message.pdu, packet.len(), |cell| sum += cell.value.number().unwrap_or(0.0));
-                (step, sum)
+            round,
+            |round| {
+                let Response { status, index, varbinds } =
+                    Response::read(black_box(&packet)).expect("a good packet");
+                round.on_reply(status, index, varbinds, packet.len());
             },
             criterion::BatchSize::SmallInput,
         );
     });
-    let request = walk().next_request(Duration::ZERO).expect("a request");
+    let mut read = round();
+    let response = Response::read(&packet).expect("a good packet");
+    read.on_reply(response.status, response.index, response.varbinds, packet.len());
+    let table = read.finish(&Reason::Stopped).tables.remove(0);
+    assert_eq!(table.rows.len() as u32, COLUMNS * ROWS);
+    group.bench_function("look at cells", |b| {
+        b.iter(|| table.cells().filter_map(|cell| cell.value.number()).sum::<f64>());
+    });
+    let asking = round();
     let (mut writer, mut out) = (Writer::default(), Vec::new());
     group.bench_function("write a request", |b| {
         b.iter(|| {
-            let pdu = black_box(&request).pdu(1 << 16);
+            let pdu = black_box(&asking).pdu(1 << 20);
             Message { version: Version::V2c, community: b"public", pdu, trailing: 0 }
                 .write(&mut writer, &mut out);
         });

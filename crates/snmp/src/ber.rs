@@ -158,6 +158,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next element, whatever it is.
+    #[inline]
     pub fn element(&mut self) -> Result<Element<'a>, ParseError> {
         let tag = self.octet()?;
         let length_at = self.offset;
@@ -172,6 +173,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next element, which must bear this tag.
+    #[inline]
     pub fn expect(&mut self, tag: u8) -> Result<Element<'a>, ParseError> {
         let at = self.offset;
         let element = self.element()?;
@@ -195,12 +197,14 @@ impl<'a> Reader<'a> {
         Err(ParseError { offset: self.offset, fault: Fault::Trailing(self.left()) })
     }
 
+    #[inline]
     fn octet(&mut self) -> Result<u8, ParseError> {
         let octet = *self.bytes.first().ok_or(ParseError { offset: self.offset, fault: Fault::Truncated })?;
         self.skip(1);
         Ok(octet)
     }
 
+    #[inline]
     fn length(&mut self) -> Result<usize, ParseError> {
         let at = self.offset;
         let first = self.octet()?;
@@ -214,6 +218,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn skip(&mut self, count: usize) {
         self.bytes = &self.bytes[count..];
         self.offset += count;
@@ -236,17 +241,20 @@ impl<'a> Element<'a> {
     }
 
     /// The content as unsigned number of 32 bits.
+    #[inline]
     pub fn unsigned32(&self) -> Result<u32, ParseError> {
         let number = self.unsigned(4)?;
         u32::try_from(number).map_err(|_| self.fault(Fault::NumberRange))
     }
 
     /// The content as unsigned number of 64 bits.
+    #[inline]
     pub fn unsigned64(&self) -> Result<u64, ParseError> {
         self.unsigned(8)
     }
 
     /// The content as object identifier; no content is `0.0`.
+    #[inline]
     pub fn oid(&self) -> Result<OidRef<'a>, ParseError> {
         let content = if self.content.is_empty() { &[0] } else { self.content };
         OidRef::from_content(content).map_err(|error| self.fault(Fault::Oid(error)))
@@ -263,6 +271,7 @@ impl<'a> Element<'a> {
     }
 
     /// Up to `width` octets are the number itself, its highest bit included; more may only be padding.
+    #[inline]
     fn unsigned(&self, width: usize) -> Result<u64, ParseError> {
         let octets = self.number_octets()?;
         let (padding, octets) = octets.split_at(octets.len().saturating_sub(width));
@@ -272,6 +281,7 @@ impl<'a> Element<'a> {
         Ok(octets.iter().fold(0, |number, &octet| number << 8 | u64::from(octet)))
     }
 
+    #[inline]
     fn number_octets(&self) -> Result<&'a [u8], ParseError> {
         const OCTETS_MAX: usize = 9;
         match self.content.len() {

@@ -115,6 +115,8 @@ pub struct Varbinds<'a> {
 }
 
 impl<'a> Varbinds<'a> {
+    // Inlined: a binding handed over through memory costs more than reading it.
+    #[inline(always)]
     fn varbind(&mut self) -> Result<Varbind<'a>, ParseError> {
         let mut varbind = self.list.expect(tag::SEQUENCE)?.reader();
         let name: OidRef<'a> = varbind.expect(tag::OBJECT_IDENTIFIER)?.oid()?;
@@ -128,6 +130,7 @@ impl<'a> Varbinds<'a> {
 impl<'a> Iterator for Varbinds<'a> {
     type Item = Result<Varbind<'a>, ParseError>;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.list.is_empty() {
             return None;

@@ -168,7 +168,18 @@ impl<'a> OidRef<'a> {
     /// Checks the content bytes of an OBJECT IDENTIFIER.
     ///
     /// No bytes at all are refused here; [`Value`](crate::Value) reads them as `0.0`, as net-snmp does.
+    #[inline]
     pub fn from_content(content: &'a [u8]) -> Result<Self, OidError> {
+        // Most names: every byte an arc of its own.
+        if (1..Oid::ARCS_MAX).contains(&content.len())
+            && content.iter().fold(0, |all, byte| all | byte) < 0x80
+        {
+            return Ok(Self(content));
+        }
+        Self::from_any_content(content)
+    }
+
+    fn from_any_content(content: &'a [u8]) -> Result<Self, OidError> {
         let mut rest = content;
         let mut arcs = 1;
         let mut first = true;

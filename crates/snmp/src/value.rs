@@ -38,6 +38,7 @@ pub enum Value<'a> {
 
 impl<'a> Value<'a> {
     /// Reads a value by its tag.
+    #[inline(always)]
     pub(crate) fn read(element: &Element<'a>, tag_at: usize) -> Result<Self, ParseError> {
         Ok(match element.tag {
             tag::INTEGER => Self::Integer(element.integer()?),
