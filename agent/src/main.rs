@@ -31,7 +31,7 @@ enum Command {
     Once,
     /// Looks at SNMP devices: what they say, which profile they get and why.
     #[command(subcommand)]
-    Snmp(program::snmp::Word),
+    Snmp(Box<program::snmp::Word>),
 }
 
 fn main() -> ExitCode {

@@ -6,6 +6,7 @@
 //! none.
 
 mod once;
+pub mod snmp;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

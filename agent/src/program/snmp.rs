@@ -1,0 +1,91 @@
+//! The words `pantau-agent snmp walk|explain|test|replay`: an engineer looks at a device with what the agent itself uses.
+//!
+//! In: a target and how to ask it, or files. Out: text. Nothing is sent to a collector, and secrets come from files, from the
+//! environment or from the settings, never from the command line, where everybody on the machine could read them.
+
+mod ask;
+mod explain;
+#[cfg(feature = "replay")]
+mod replay;
+mod trials;
+mod walk;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::settings::Settings;
+
+pub use ask::{Asking, Credentials};
+
+/// What `pantau-agent snmp` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Word {
+    /// Prints everything under an OID, in net-snmp's form or as a recording.
+    Walk {
+        /// Whom to ask, and how.
+        #[command(flatten)]
+        asking: Asking,
+        /// The root of what is read.
+        #[arg(default_value = "1.3.6.1")]
+        oid: String,
+        /// As a recording, one `OID|TAG|VALUE` a line: for `snmp replay`, and for tests in profiles.
+        #[arg(long)]
+        recording: bool,
+        /// Values that are read at most.
+        #[arg(long, value_name = "N", default_value_t = walk::ROWS_MAX)]
+        rows_max: u32,
+    },
+    /// Says which profile a device gets and why, what it was asked, what it answered, and what became of it.
+    Explain {
+        /// Whom to ask, and how.
+        #[command(flatten)]
+        asking: Asking,
+        /// A folder of profiles that count before the program's own.
+        #[arg(long, value_name = "FOLDER")]
+        profiles: Option<PathBuf>,
+        /// Every sample, not only how many.
+        #[arg(long)]
+        samples: bool,
+    },
+    /// Checks profile files and runs their own tests; without a file, those of the program's own profiles.
+    Test {
+        /// Profile files, which may extend each other and the program's own.
+        files: Vec<PathBuf>,
+    },
+    /// Plays recordings back as devices, for tests without hardware.
+    #[cfg(feature = "replay")]
+    Replay(replay::Arguments),
+}
+
+impl Word {
+    /// Whether it is worth reading the settings for.
+    pub fn wants_settings(&self) -> bool {
+        matches!(self, Self::Walk { .. } | Self::Explain { .. })
+    }
+}
+
+/// Does what the word says and prints it.
+///
+/// # Errors
+/// A device that does not answer, options that make no sense, files that are wrong.
+pub async fn run(word: &Word, settings: Option<&Settings>) -> anyhow::Result<()> {
+    match word {
+        Word::Walk { asking, oid, recording, rows_max } => {
+            let text = walk::walk(&asking.target(settings)?, oid, *recording, *rows_max).await?;
+            print!("{text}");
+            Ok(())
+        }
+        Word::Explain { asking, profiles, samples } => {
+            let set = trials::load(profiles.as_deref())?;
+            print!("{}", explain::explain(&asking.target(settings)?, &set, *samples).await?);
+            Ok(())
+        }
+        Word::Test { files } => {
+            print!("{}", trials::run(files)?);
+            Ok(())
+        }
+        #[cfg(feature = "replay")]
+        Word::Replay(arguments) => replay::run(arguments).await,
+    }
+}

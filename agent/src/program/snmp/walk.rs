@@ -1,0 +1,154 @@
+//! `snmp walk`: everything under a name, read by the agent's own engine and printed when it is there.
+//!
+//! Limits: [`ROWS_MAX`] values unless told otherwise, ten minutes.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use snmp::engine::{Engine, Harvest, Job, Options, Target};
+use snmp::round::Table;
+use snmp::{Limits, Oid, Value};
+
+/// Values that are read unless told otherwise.
+pub(super) const ROWS_MAX: u32 = 1_000_000;
+/// The longest that a device is asked.
+pub(super) const TIME_MAX: Duration = Duration::from_secs(600);
+
+/// One round of one device by an engine of its own.
+pub(super) async fn ask(target: &Target, scalars: Vec<Oid>, tables: Vec<Table>) -> anyhow::Result<Harvest> {
+    let engine = Engine::start(Options::default()).context("cannot start the SNMP engine")?;
+    let job = Job {
+        target: Arc::new(target.clone()),
+        scalars: scalars.into(),
+        tables: tables.into_iter().map(Arc::new).collect(),
+        deadline: TIME_MAX,
+        urgent: true,
+    };
+    Ok(engine.handle().run(job).await)
+}
+
+/// Reads what lies under `oid`; the value of `oid` itself where nothing does.
+pub(super) async fn walk(
+    target: &Target,
+    oid: &str,
+    recording: bool,
+    rows_max: u32,
+) -> anyhow::Result<String> {
+    let oid: Oid = oid.parse().with_context(|| format!("{oid:?} is no OID: write 1.3.6.1.2.1.1"))?;
+    let limits = Limits { rows_max, requests_max: u32::MAX, bytes_max: 1 << 30, time_max: TIME_MAX };
+    let table = Table { limits, ..Table::new("walk", vec![oid.clone()]) };
+    let harvest = ask(target, Vec::new(), vec![table]).await?;
+    let mut text = String::new();
+    for cell in harvest.tables.iter().flat_map(|table| table.cells()) {
+        let index: Vec<u32> = cell.index.arcs().collect();
+        let name = oid.child(&index).context("the device gave a name of more than 128 arcs")?;
+        line(&name, &cell.value, recording, &mut text);
+    }
+    if let Some((_, reason)) = harvest.tables.iter().find_map(|table| table.failure()) {
+        print!("{text}");
+        bail!("{}: the walk ended early: {reason}{}", target.name, super::explain::silence(target, &harvest));
+    }
+    if text.is_empty() {
+        let harvest = ask(target, vec![oid.clone()], Vec::new()).await?;
+        match harvest.scalar(0) {
+            Some(value) => line(&oid, &value, recording, &mut text),
+            None => bail!("{}: there is nothing under {oid}", target.name),
+        }
+    }
+    Ok(text)
+}
+
+fn line(name: &Oid, value: &Value<'_>, recording: bool, out: &mut String) {
+    let written = if recording {
+        let (tag, text) = recorded(value);
+        writeln!(out, "{name}|{tag}|{text}")
+    } else {
+        writeln!(out, ".{name} = {}", shown(value))
+    };
+    written.expect("strings take everything");
+}
+
+fn hex(bytes: &[u8], between: &str) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(between)
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control))
+}
+
+/// As net-snmp's tools write it with `-On`.
+pub(super) fn shown(value: &Value<'_>) -> String {
+    match *value {
+        Value::Integer(number) => format!("INTEGER: {number}"),
+        Value::OctetString(bytes) if is_text(bytes) => {
+            let text = String::from_utf8_lossy(bytes).replace('\\', "\\\\").replace('"', "\\\"");
+            format!("STRING: \"{text}\"")
+        }
+        Value::OctetString(bytes) => format!("Hex-STRING: {}", hex(bytes, " ")),
+        Value::Oid(oid) => format!("OID: .{oid}"),
+        Value::IpAddress(address) => format!("IpAddress: {address}"),
+        Value::Counter32(number) => format!("Counter32: {number}"),
+        Value::Gauge32(number) => format!("Gauge32: {number}"),
+        Value::TimeTicks(ticks) => {
+            let (days, rest) = (ticks / 8_640_000, ticks % 8_640_000);
+            let (hours, minutes, seconds) = (rest / 360_000, rest / 6_000 % 60, rest / 100 % 60);
+            let days = if days == 0 { String::new() } else { format!("{days} days, ") };
+            format!("Timeticks: ({ticks}) {days}{hours}:{minutes:02}:{seconds:02}.{:02}", rest % 100)
+        }
+        Value::Opaque(bytes) => format!("OPAQUE: {}", hex(bytes, " ")),
+        Value::Counter64(number) => format!("Counter64: {number}"),
+        Value::Null => "NULL".to_owned(),
+        Value::NoSuchObject | Value::NoSuchInstance | Value::EndOfMibView => "no value".to_owned(),
+    }
+}
+
+/// Tag and text of snmpsim's format.
+fn recorded(value: &Value<'_>) -> (&'static str, String) {
+    match *value {
+        Value::Integer(number) => ("2", number.to_string()),
+        Value::OctetString(bytes) if is_text(bytes) => ("4", String::from_utf8_lossy(bytes).into_owned()),
+        Value::OctetString(bytes) => ("4x", hex(bytes, "")),
+        Value::Oid(oid) => ("6", oid.to_string()),
+        Value::IpAddress(address) => ("64", address.to_string()),
+        Value::Counter32(number) => ("65", number.to_string()),
+        Value::Gauge32(number) => ("66", number.to_string()),
+        Value::TimeTicks(number) => ("67", number.to_string()),
+        Value::Opaque(bytes) => ("68x", hex(bytes, "")),
+        Value::Counter64(number) => ("70", number.to_string()),
+        Value::Null | Value::NoSuchObject | Value::NoSuchInstance | Value::EndOfMibView => {
+            ("5", String::new())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(value: Value<'_>, expected: &str, in_recording: &str) {
+        assert_eq!(shown(&value), expected);
+        let (tag, text) = recorded(&value);
+        assert_eq!(format!("{tag}|{text}"), in_recording);
+    }
+
+    #[test]
+    fn values_are_written_as_engineers_know_them() {
+        check(Value::Integer(-40), "INTEGER: -40", "2|-40");
+        check(Value::OctetString(b"ge-0/0/1"), "STRING: \"ge-0/0/1\"", "4|ge-0/0/1");
+        check(Value::OctetString(b"a \"b\" \\"), "STRING: \"a \\\"b\\\" \\\\\"", "4|a \"b\" \\");
+        check(Value::OctetString(&[0, 0x1a, 0xff]), "Hex-STRING: 00 1A FF", "4x|001AFF");
+        check(
+            Value::OctetString(b"two\nlines"),
+            "Hex-STRING: 74 77 6F 0A 6C 69 6E 65 73",
+            "4x|74776F0A6C696E6573",
+        );
+        check(Value::TimeTicks(100), "Timeticks: (100) 0:00:01.00", "67|100");
+        check(Value::TimeTicks(u32::MAX), "Timeticks: (4294967295) 497 days, 2:27:52.95", "67|4294967295");
+        check(Value::Counter64(u64::MAX), "Counter64: 18446744073709551615", "70|18446744073709551615");
+        let name: Oid = "1.3.6.1.4.1.9".parse().expect("good");
+        check(Value::Oid(name.view()), "OID: .1.3.6.1.4.1.9", "6|1.3.6.1.4.1.9");
+    }
+}
