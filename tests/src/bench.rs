@@ -3,4 +3,5 @@
 pub mod agent;
 pub mod ingest;
 pub mod report;
+pub mod snmp;
 pub mod stream;

@@ -43,3 +43,11 @@ pub fn cpu_of_threads(pid: u32) -> Option<Duration> {
     }
     Some(Duration::from_nanos(nanos))
 }
+
+/// User and system time of this process's children that have ended and were waited for (/proc/self/stat, fields 16 and 17).
+pub fn of_ended_children() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: u64 = fields.get(13)?.parse::<u64>().ok()? + fields.get(14)?.parse::<u64>().ok()?;
+    Some(Duration::from_nanos(ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second()))
+}

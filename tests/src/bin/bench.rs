@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pantau_tests::bench::{agent, ingest, report};
+use pantau_tests::bench::{agent, ingest, report, snmp};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -10,8 +10,14 @@ fn main() -> ExitCode {
     let figures = match words.first().map(String::as_str) {
         Some("agent") => agent::run(),
         Some("ingest") => ingest::run(),
+        Some("snmp") => snmp::run(),
+        // A part of it in a process of its own.
+        Some("snmp-part") => match snmp::part(&words[1..]) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => Err(error),
+        },
         _ => {
-            eprintln!("bench: name one of: agent, ingest");
+            eprintln!("bench: name one of: agent, ingest, snmp");
             return ExitCode::FAILURE;
         }
     };
