@@ -16,13 +16,18 @@
 //!
 //! Deliberately not here: when to send and to whom (`uplink.rs`), the clock rule (`clock.rs`).
 //!
+//! A start reads what the file beside the cursor (`index.rs`) does not remember: at most [`UNLISTED_MAX`] segments and the newest,
+//! some 20 MiB, however large the spool is.
+//!
 //! Limits: memory for the index of two segments (48 bytes a batch) and [`intervals::RANGES_MAX`] ranges, whatever the backlog.
 
+mod index;
 pub(crate) mod intervals;
 pub(crate) mod kept;
 pub(crate) mod record;
 mod state;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +44,7 @@ use wire::identity::{BatchIdentity, Cause, Loss, Losses, PayloadHash};
 
 use crate::batch::Batch;
 use crate::clock::{Clock, Scale};
+use index::Regular;
 use kept::{Kept, KeptError};
 use state::{Found, Place, State};
 
@@ -50,6 +56,9 @@ pub(crate) const STORE_EVERY: Duration = Duration::from_secs(60);
 
 /// How old a batch may get here: seven days, and a margin in which a cut of seven days drains. Collectors take eight days.
 pub(crate) const AGE_MAX: Duration = Duration::from_secs((7 * 24 + 12) * 3600);
+
+/// Sealed segments that a start may have to read, beside the newest: past it the file that remembers them is written anew.
+pub(crate) const UNLISTED_MAX: usize = if cfg!(test) { 1 } else { 16 };
 
 /// The largest uncompressed payload that is read back.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 64 << 20;
@@ -238,6 +247,8 @@ pub(crate) struct Spool {
     /// Batches come one after the other, so that their numbers stand in the journal in order.
     appending: tokio::sync::Mutex<Packer>,
     restamping: Mutex<Restamper>,
+    /// Segments that the next start need not read.
+    listed: Mutex<HashSet<u64>>,
     /// When the cursor was stored last.
     maintaining: Mutex<Duration>,
     is_faulty: AtomicBool,
@@ -264,10 +275,11 @@ impl Spool {
             Some(kept) => (true, State::new(kept, true, clock.boot())),
             None => (false, State::new(Kept::new(), false, clock.boot())),
         };
+        let known = if found { index::load(&*disk, folder) } else { Vec::new() };
+        let listed = known.iter().map(|regular| regular.segment).collect();
+        let mut recall = Recall { state: &mut state, known };
         let (opened, recovery) =
-            journal::open(Arc::clone(&disk), folder, options.journal(), &mut |record| {
-                visit(&mut state, &record)
-            })?;
+            journal::open_with(Arc::clone(&disk), folder, options.journal(), &mut recall)?;
         let orderly = state.opened(!recovery.damage.is_empty(), unreadable(&recovery));
         clock.remember(state.kept.until, state.kept.boot_offset_ms(clock.boot()));
         state.starts(clock.read().boot_ms);
@@ -288,12 +300,13 @@ impl Spool {
             shared,
             appending: tokio::sync::Mutex::new(Packer::new(ZSTD_LEVEL)),
             restamping: Mutex::new(Restamper { unpacker: Unpacker::new(), packer: Packer::new(ZSTD_LEVEL) }),
+            listed: Mutex::new(listed),
             maintaining: Mutex::new(Duration::ZERO),
             is_faulty: AtomicBool::new(false),
         };
         // Before the first number is used: from here on an end without `close` is one without order.
         match spool.store() {
-            Ok(()) => {}
+            Ok(()) => spool.remember_segments(),
             // The agent starts even on a full disk. If this run leaves no trace, the next one must not use its numbers.
             Err(JournalError::Full { .. }) => spool.state().jump(),
             Err(why) => return Err(why.into()),
@@ -557,6 +570,7 @@ impl Spool {
         let stored_at = *self.maintaining.lock().unwrap_or_else(PoisonError::into_inner);
         let due = now.saturating_sub(stored_at) >= STORE_EVERY && self.state().dirty;
         due || self.journal.stats().segment_bytes > self.options.bytes_max
+            || self.unlisted() > UNLISTED_MAX
             || !self.done_segments().is_empty()
             || !self.too_old().is_empty()
     }
@@ -580,8 +594,9 @@ impl Spool {
         self.shed_over(self.options.bytes_max);
         let removable = self.done_segments();
         let due = now.saturating_sub(*stored_at) >= STORE_EVERY && self.state().dirty;
-        if due || !removable.is_empty() {
+        if due || !removable.is_empty() || self.unlisted() > UNLISTED_MAX {
             self.store()?;
+            self.remember_segments();
             *stored_at = now;
         }
         self.remove(&removable)
@@ -664,6 +679,29 @@ impl Spool {
         written
     }
 
+    /// Sealed segments that the next start would have to read and need not.
+    fn unlisted(&self) -> usize {
+        let listed = self.listed();
+        self.state().regular().filter(|regular| !listed.contains(&regular.segment)).count()
+    }
+
+    fn listed(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what sealed segments hold, if that has become much. Only after the cursor was stored: what that says of them
+    /// must be there first.
+    fn remember_segments(&self) {
+        if self.unlisted() <= UNLISTED_MAX {
+            return;
+        }
+        let regular: Vec<_> = self.state().regular().collect();
+        match index::store(&*self.disk, &self.folder, &regular) {
+            Ok(()) => *self.listed() = regular.iter().map(|regular| regular.segment).collect(),
+            Err(why) => tracing::debug!("the next start reads the spool whole: {why}"),
+        }
+    }
+
     /// Ends in order: everything is synced and the cursor says so.
     pub(crate) fn close(&self) -> Result<(), JournalError> {
         let flushed = self.journal.flush();
@@ -671,6 +709,7 @@ impl Spool {
         // Batches that were only in memory are lost now: their numbers must not be used again.
         self.state().kept.orderly = flushed.is_ok() && !in_memory;
         self.store()?;
+        self.remember_segments();
         self.journal.close()?;
         flushed
     }
@@ -713,6 +752,24 @@ fn place_of(record: &record::Record<'_>, offset: u64) -> Place {
 fn unreadable(recovery: &journal::RecoveryReport) -> Vec<u64> {
     let stretches = recovery.damage.iter().filter(|damage| damage.kind == journal::DamageKind::Unreadable);
     stretches.map(|damage| damage.at.segment).collect()
+}
+
+/// Sees the spool's segments at a start: those that are remembered are not read.
+struct Recall<'a> {
+    state: &'a mut State,
+    known: Vec<Regular>,
+}
+
+impl journal::Visitor for Recall<'_> {
+    fn passes_over(&mut self, segment: u64) -> Option<u64> {
+        let regular = self.known.iter().find(|regular| regular.segment == segment)?;
+        self.state.recalled(regular);
+        Some(regular.entries())
+    }
+
+    fn visit(&mut self, record: Record<'_>) -> Result<(), journal::VisitorError> {
+        visit(self.state, &record)
+    }
 }
 
 fn visit(state: &mut State, found: &Record<'_>) -> Result<(), journal::VisitorError> {

@@ -39,6 +39,13 @@ impl Intervals {
         self.range_around(first).is_some_and(|(_, high)| high >= last)
     }
 
+    /// How many of `first..=last` are in the set.
+    pub(crate) fn count_within(&self, first: u64, last: u64) -> u64 {
+        let from = self.range_around(first).map_or(first, |(low, _)| low);
+        let ranges = self.0.range(from..=last);
+        ranges.map(|(&low, &high)| high.min(last) - low.max(first) + 1).sum()
+    }
+
     /// Whether a number is in the set.
     pub(crate) fn contains(&self, number: u64) -> bool {
         self.covers(number, number)
@@ -106,6 +113,8 @@ mod tests {
             plain.retain(|number| *number >= below);
             for number in 0..80 {
                 prop_assert_eq!(set.contains(number), plain.contains(&number));
+                let within = plain.range(number..=number + 9).count() as u64;
+                prop_assert_eq!(set.count_within(number, number + 9), within);
             }
             let ranges: Vec<_> = set.iter().collect();
             prop_assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "{:?}", ranges);

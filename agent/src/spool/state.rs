@@ -7,6 +7,7 @@ use journal::Position;
 use model::Timestamp;
 use wire::identity::{BatchIdentity, BootId, Cause, Loss, Losses};
 
+use super::index::Regular;
 use super::intervals::Intervals;
 use super::kept::Kept;
 use super::{JUMP, Lane, Outcome, record, shifted};
@@ -149,6 +150,32 @@ impl State {
             _ => {}
         }
         self.pending += 1;
+    }
+
+    /// A segment whose batches were visited at an earlier start, or written in an earlier run: the cursor knows all of them.
+    pub(super) fn recalled(&mut self, regular: &Regular) {
+        let Regular { segment, first, last, since, until } = *regular;
+        self.note_missing(first, Some(since));
+        self.visited = Some((last, Some(until)));
+        self.kept.until = self.kept.until.max(Some(until));
+        self.pending += regular.entries() - self.kept.done.count_within(first, last);
+        let entries = regular.entries();
+        self.segments
+            .insert(segment, Span { first, last, entries, held: 0, since: Some(since), until: Some(until) });
+    }
+
+    /// The segments that nothing more is written to and of which numbers and times say everything, in order.
+    pub(super) fn regular(&self) -> impl Iterator<Item = Regular> + '_ {
+        let sealed = self
+            .segments
+            .iter()
+            .filter(|(number, _)| **number != self.tail.0 && !self.unreadable.contains(number));
+        sealed.filter_map(|(&segment, span)| {
+            let Span { first, last, entries, held, since, until } = *span;
+            let whole = held == 0 && entries == last - first + 1;
+            let (since, until) = since.zip(until).filter(|_| whole)?;
+            Some(Regular { segment, first, last, since, until })
+        })
     }
 
     /// What a batch that waits reports comes with it: it need not be reported once more, which after many short lives would be

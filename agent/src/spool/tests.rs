@@ -350,6 +350,88 @@ async fn over_its_bound_the_oldest_are_shed_and_the_next_batch_says_which() {
     assert_eq!(causes, [Cause::Shed, Cause::Refused], "a report that was refused itself is made again");
 }
 
+/// A start reads the newest segment and those that the file beside the cursor does not list yet; the rest is read when it is sent.
+#[tokio::test]
+async fn a_start_reads_little_of_a_large_spool_and_all_of_it_comes() {
+    let mut bench = Bench::new(SyncPolicy::Always);
+    bench.options.bytes_max = 4 << 20; // segments of 64 KiB
+    let spool = bench.open(1);
+    for number in 0..60 {
+        let mut batch = bench.batch(&spool.clock);
+        // A request is read from its end too: the name stays readable behind the noise.
+        batch.payload.splice(0..0, unknown_field(&noise(number, 30_000)));
+        assert_eq!(spool.append(&batch).await, KeptWhere::Disk);
+    }
+    let mut ledger = Ledger::default();
+    assert_eq!(deliver(&spool, &mut ledger, 7).len(), 7);
+    spool.maintain(Duration::ZERO).expect("a good disk");
+    bench.disk.kill();
+    drop(spool);
+
+    let bytes_read = |from: usize| -> u64 {
+        let trace = bench.disk.trace();
+        let reads =
+            trace[from..].iter().filter(|line| line.starts_with("read_at") && line.contains(".journal "));
+        reads.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    };
+    let before = bench.disk.trace().len();
+    let spool = bench.open(1);
+    let segments = spool.journal.segments().len();
+    assert!(segments >= 12, "{segments}");
+    assert!(bytes_read(before) < 6 << 16, "{} bytes were read of {segments} segments", bytes_read(before));
+    assert_eq!(spool.stats().pending, 53);
+    let names = deliver(&spool, &mut ledger, 100);
+    assert!(names.is_sorted_by(|a, b| a > b) && names.len() == 53, "newest first: {names:?}");
+    assert_eq!(spool.stats().pending, 0);
+    spool.maintain(Duration::ZERO).expect("a good disk");
+    assert_eq!(spool.journal.segments().len(), 1, "what was passed over goes like the rest");
+}
+
+/// A field that readers of remote write 2.0 pass over: number 999, bytes.
+fn unknown_field(text: &str) -> Vec<u8> {
+    let mut field = vec![0xba, 0x3e];
+    let mut length = text.len();
+    while length >= 0x80 {
+        field.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    field.push(length as u8);
+    field.extend_from_slice(text.as_bytes());
+    field
+}
+
+/// A segment that was passed over at the start may be damaged: that is found when it is read, and its batches are given up by name.
+#[tokio::test]
+async fn damage_in_what_a_start_passed_over_is_found_when_it_is_read() {
+    let mut bench = Bench::new(SyncPolicy::Always);
+    for _ in 0..6 {
+        let spool = bench.open(1);
+        for _ in 0..3 {
+            bench.append(&spool).await;
+        }
+        spool.close().expect("a good disk");
+    }
+    let is_segment = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "journal");
+    let second = bench.disk.paths().into_iter().filter(is_segment).nth(1).expect("six of them");
+    let mut bytes = bench.disk.get(&second).expect("it is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    bench.disk.put(&second, &bytes);
+    let clock = Arc::new(bench.hand.clock(1));
+    let opened = Spool::open(Arc::new(bench.disk.clone()), Path::new(FOLDER), bench.options, clock);
+    let (spool, opening) = opened.expect("the spool opens");
+    assert!(opening.recovery.passed_over >= 4 && opening.recovery.damage.is_empty(), "{opening:?}");
+    assert_eq!(opening.pending, 18);
+    let mut ledger = Ledger::default();
+    assert_eq!(deliver(&spool, &mut ledger, 100).len(), 17);
+    assert_eq!(spool.stats().pending, 0);
+    let spool = Arc::new(spool);
+    bench.append(&spool).await;
+    deliver(&spool, &mut ledger, 1);
+    let given_up: Vec<_> = ledger.losses.iter().filter_map(|loss| loss.sequences).collect();
+    assert!(given_up.iter().any(|(first, last)| first == last && (4..=6).contains(first)), "{given_up:?}");
+}
+
 #[tokio::test]
 async fn what_no_collector_takes_any_more_is_shed_and_a_week_is_not() {
     let mut bench = Bench::new(SyncPolicy::Always);
