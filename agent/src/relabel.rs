@@ -103,6 +103,12 @@ impl RelabelError {
     }
 }
 
+/// The compiler draws the expression and an arrow over several lines; its last line says what is wrong.
+fn one_line(why: &regex::Error) -> String {
+    let text = why.to_string();
+    text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned()
+}
+
 /// Rules that can be applied.
 #[derive(Clone, Debug, Default)]
 pub struct Rules(Vec<Rule>);
@@ -145,7 +151,7 @@ impl Rule {
         let wrong = |why: regex::Error| RelabelError::Regex {
             rule: number,
             pattern: pattern.into(),
-            why: why.to_string(),
+            why: one_line(&why),
         };
         // Compiled alone first: an unbalanced parenthesis must not slip through because of the anchors' own.
         let compile = |text: &str| RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();

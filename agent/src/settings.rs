@@ -207,7 +207,7 @@ impl Limits {
         }
         if self.memory_bytes_max < Self::MEMORY_BYTES_MIN {
             let why = format!(
-                "{} hold no batch: write {} or more, or leave it out for 8MiB",
+                "{} holds no batch: write {} or more, or leave it out for 8MiB",
                 self.memory_bytes_max,
                 Self::MEMORY_BYTES_MIN
             );
@@ -622,7 +622,7 @@ mod tests {
     fn mistakes_of_several_fields_are_named_at_the_field_concerned() {
         check(
             "limits:\n  memory_bytes_max: 0\n",
-            "agent.yaml:2:21: limits.memory_bytes_max: 0 hold no batch",
+            "agent.yaml:2:21: limits.memory_bytes_max: 0 holds no batch",
         );
         check("limits:\n  series_per_target_max: 0\n", "agent.yaml:2:26: limits.series_per_target_max: ");
         check(
@@ -727,5 +727,28 @@ mod tests {
         assert!(!format!("{proxy:?}").contains("hunter2"));
         let error = "socks://user:hunter2@proxy".parse::<ProxyUrl>().expect_err("no HTTP proxy");
         assert!(!error.contains("hunter2"));
+    }
+
+    /// What every mistake is answered, as it stood when somebody last read it; renewed with PANTAU_GOLDEN=1.
+    #[test]
+    fn mistakes_are_answered_as_the_golden_file_says() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/settings/golden/mistakes.txt");
+        let golden = std::fs::read_to_string(&path).expect("the golden file is there");
+        let said = |text: &str| match Settings::from_source(
+            Source::new(text, "agent.yaml"),
+            Path::new("/nowhere"),
+        ) {
+            Err(error) => error.to_string(),
+            Ok(settings) => settings.check_files().expect_err("every case is a mistake").to_string(),
+        };
+        let cases =
+            golden.trim_end().split("\n\n").map(|case| case.split_once("\n=> ").expect("text and answer").0);
+        let now: Vec<String> = cases.map(|text| format!("{text}\n=> {}\n", said(text))).collect();
+        let now = now.join("\n");
+        if std::env::var_os("PANTAU_GOLDEN").is_some() {
+            std::fs::write(&path, &now).expect("written");
+        } else {
+            assert_eq!(now, golden, "read what changed, and renew it with PANTAU_GOLDEN=1");
+        }
     }
 }

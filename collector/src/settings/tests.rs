@@ -141,7 +141,7 @@ fn values_that_cannot_work_are_refused_at_their_place() {
 fn the_agents_mistakes_are_placed_within_its_section() {
     check(
         "agent:\n  limits: {memory_bytes_max: 0}\n",
-        "collector.yaml:2:30: agent.limits.memory_bytes_max: 0 hold no batch",
+        "collector.yaml:2:30: agent.limits.memory_bytes_max: 0 holds no batch",
     );
     check(
         "agent:\n  inputs:\n    scrape:\n      - job_name: a\n        static_configs: [{targets: ['http://x/y']}]\n",
@@ -305,5 +305,25 @@ fn every_unit_has_its_user() {
         assert_eq!(made, [value("User=")]);
         assert_eq!(made, [value("Group=")], "systemd-sysusers makes a group of the user's name");
         assert!(users.contains(&format!("/var/lib/{}", value("StateDirectory="))), "{users}");
+    }
+}
+
+/// What every mistake is answered, as it stood when somebody last read it; renewed with PANTAU_GOLDEN=1.
+#[test]
+fn mistakes_are_answered_as_the_golden_file_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/settings/golden/mistakes.txt");
+    let golden = std::fs::read_to_string(&path).expect("the golden file is there");
+    let said = |text: &str| match Checked::parse(text, "collector.yaml", Path::new("/nowhere")) {
+        Err(error) => error.to_string(),
+        Ok(settings) => settings.check_files().expect_err("every case is a mistake").to_string(),
+    };
+    let cases =
+        golden.trim_end().split("\n\n").map(|case| case.split_once("\n=> ").expect("text and answer").0);
+    let now: Vec<String> = cases.map(|text| format!("{text}\n=> {}\n", said(text))).collect();
+    let now = now.join("\n");
+    if std::env::var_os("PANTAU_GOLDEN").is_some() {
+        std::fs::write(&path, &now).expect("written");
+    } else {
+        assert_eq!(now, golden, "read what changed, and renew it with PANTAU_GOLDEN=1");
     }
 }

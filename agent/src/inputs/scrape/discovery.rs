@@ -336,6 +336,9 @@ fn url(job: &Job, labels: &LabelsBuilder) -> Result<Url, String> {
     if address.is_empty() {
         return Err(wrong("write an address such as 10.0.0.1:9100"));
     }
+    if address.contains(char::is_whitespace) {
+        return Err(wrong("spaces have no place in it; write an address such as 10.0.0.1:9100"));
+    }
     if address.contains(['/', '?', '#', '@', '\\']) {
         return Err(wrong(
             "leave out http:// and the path: what they would say stands in scheme, metrics_path and params",
