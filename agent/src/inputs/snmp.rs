@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use journal::disk::RealDisk;
@@ -23,7 +23,8 @@ use model::{Labels, is_label_name};
 use regex::Regex;
 use serde::Deserialize;
 use settings::{Mistake, Secret, Source, Span};
-use snmp::{Client, Community};
+use snmp::Community;
+use snmp::engine::{Engine, Handle};
 
 use crate::inputs::{CollectError, Context, Input, Target, TargetSet};
 
@@ -176,7 +177,7 @@ pub fn build(configs: &[Config], context: &Context) -> Result<Vec<Box<dyn Target
 }
 
 /// The most tries after the first: a device that does not answer these is down, and others wait.
-const RETRIES_MAX: u32 = 10;
+const RETRIES_MAX: u32 = 7;
 
 fn check_retries(retries: u32) -> Result<(), Mistake> {
     if retries <= RETRIES_MAX {
@@ -226,15 +227,26 @@ impl Plans {
 /// What all groups of one agent share.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
-    /// One UDP socket per address family.
-    client: Arc<Client>,
+    /// Started when the first device is asked, so that checking settings starts nothing.
+    engine: Arc<Mutex<Option<Engine>>>,
     /// First indices of interfaces.
     memory: Arc<Memory>,
 }
 
 impl Shared {
     fn new(memory: Memory) -> Self {
-        Self { client: Arc::new(Client::new(snmp::Options::default())), memory: Arc::new(memory) }
+        Self { engine: Arc::default(), memory: Arc::new(memory) }
+    }
+
+    /// What asks all devices.
+    fn engine(&self) -> Result<Handle, CollectError> {
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = &*engine {
+            return Ok(engine.handle());
+        }
+        let started = Engine::start(snmp::engine::Options::default())
+            .map_err(|error| CollectError(format!("cannot start the thread that asks devices: {error}")))?;
+        Ok(engine.insert(started).handle())
     }
 }
 

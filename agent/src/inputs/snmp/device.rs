@@ -1,28 +1,29 @@
 //! One device, one round: is it there, what is it, its interfaces.
 //!
-//! The order is: the system group by one GET (a device that does not answer it costs nothing more), the columns that label
-//! interfaces, then ifTable and ifXTable, each a walk of its own. Values go into the round as they come.
+//! The order is: the system group (a device that does not answer it costs nothing more), then in one go the columns that label
+//! interfaces, ifTable and ifXTable. What came goes into the round table by table.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 use model::Labels;
-use snmp::{
-    Cell, Error, ErrorStatus, Limits, Message, Oid, Pace, Reason, Request, Target, Value, Varbind, Walk,
-};
+use snmp::engine::{Credential, Harvest, Job, Target};
+use snmp::round::{Cell, TableHarvest};
+use snmp::{Community, Limits, Oid, Reason, Value};
 
 use super::if_mib::{self, LABEL_COLUMNS, SCALARS, Table, Text};
-use super::{Address, Plan, Shared, Version, if_type};
+use super::{Address, Plan, Shared, if_type};
 use crate::inputs::{BoxFuture, CollectError, Input};
 use crate::series::{Family, Round, SeriesTable};
 
 /// A text longer than this is cut.
 const TEXT_BYTES_MAX: usize = 1024;
-/// Rounds after which a table is asked at the first pace again, in case the device was mended.
-const ROUNDS_UNTIL_FIRST_PACE: u32 = 60;
+/// No try waits longer than this, unless its settings say so.
+const TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// The name of the walk over ifDescr, ifName and ifAlias.
 const NAMES_TABLE: &str = "interface_names";
 
@@ -31,8 +32,11 @@ pub(super) struct Device {
     plan: Plan,
     shared: Shared,
     title: String,
-    rounds: u32,
-    paces: HashMap<&'static str, Pace, RandomState>,
+    scalars: Arc<[Oid]>,
+    /// Names of interfaces, ifTable, ifXTable.
+    tables: [Arc<snmp::round::Table>; 3],
+    /// As it was asked last; the engine knows it by this.
+    target: Option<Arc<Target>>,
     /// Interfaces by their current index, as the last round knew them.
     interfaces: HashMap<u32, Interface, RandomState>,
     /// Whether this round read all names of interfaces.
@@ -58,19 +62,11 @@ impl Interface {
     }
 }
 
-/// What a module's requests cost, as snmp_exporter counts it.
-#[derive(Default)]
-struct Cost {
-    requests: u64,
-    sent: u64,
-    values: u64,
-    time: Duration,
-}
-
 /// One round under way.
 struct Visit<'a, 'r> {
     round: &'a mut Round<'r>,
-    target: Target,
+    target: Arc<Target>,
+    handle: snmp::engine::Handle,
     deadline: Instant,
     faults: Vec<String>,
 }
@@ -101,12 +97,22 @@ impl Input for Device {
 impl Device {
     pub(super) fn new(plan: Plan, shared: Shared) -> Self {
         let title = format!("snmp {}", plan.name);
+        let limits = Limits { rows_max: plan.rows_max, time_max: plan.interval, ..Limits::default() };
+        let table = |name: &str, columns: Vec<Oid>| {
+            Arc::new(snmp::round::Table { limits, ..snmp::round::Table::new(name, columns) })
+        };
+        let names = LABEL_COLUMNS.map(|(entry, arc)| constant(entry).child(&[arc]).expect("short"));
         Self {
+            tables: [
+                table(NAMES_TABLE, names.to_vec()),
+                table(if_mib::IF_TABLE.name, columns(&if_mib::IF_TABLE)),
+                table(if_mib::IF_X_TABLE.name, columns(&if_mib::IF_X_TABLE)),
+            ],
+            scalars: SCALARS.iter().map(|scalar| constant(scalar.oid)).collect(),
             plan,
             shared,
             title,
-            rounds: 0,
-            paces: HashMap::default(),
+            target: None,
             interfaces: HashMap::default(),
             names_whole: false,
             early: BTreeMap::new(),
@@ -120,26 +126,18 @@ impl Device {
 
     async fn visit(&mut self, round: &mut Round<'_>) -> Result<(), CollectError> {
         let started = Instant::now();
-        if self.rounds.is_multiple_of(ROUNDS_UNTIL_FIRST_PACE) {
-            self.paces.clear();
-        }
-        self.rounds = self.rounds.wrapping_add(1);
-        let target = match self.target().await {
-            Ok(target) => target,
+        let (target, handle) = match self.target().await {
+            Ok(found) => found,
             Err(error) => {
                 round.metric(&if_mib::UP, &[], 0.0);
                 return Err(error);
             }
         };
-        let mut visit = Visit { round, target, deadline: started + self.budget(), faults: Vec::new() };
-        // Tries may add up to more than the round has; the device is then down, and the round must still say so.
-        let asked = tokio::time::timeout_at(visit.deadline.into(), self.system(&mut visit)).await;
-        let answered = asked.unwrap_or_else(|_| {
-            visit.faults.push(format!("no answer within the round's {:?}", self.budget()));
-            false
-        });
+        let deadline = started + self.budget();
+        let mut visit = Visit { round, target, handle, deadline, faults: Vec::new() };
+        let answered = self.system(&mut visit).await;
         if answered {
-            self.tables(&mut visit).await;
+            self.interfaces(&mut visit).await;
         }
         self.report_early_ends(visit.round);
         visit.faults.extend(self.shared.memory.warning());
@@ -148,95 +146,96 @@ impl Device {
         if visit.faults.is_empty() { Ok(()) } else { Err(CollectError(visit.faults.join("; "))) }
     }
 
-    async fn target(&self) -> Result<Target, CollectError> {
+    /// Whom to ask, the same as last time if nothing changed, and the engine to ask by.
+    async fn target(&mut self) -> Result<(Arc<Target>, snmp::engine::Handle), CollectError> {
         let plan = &self.plan;
         let address = match &plan.address {
             Address::Socket(address) => *address,
             Address::Name(host, port) => look_up(host, *port, plan.timeout).await?,
         };
-        Ok(Target {
-            address,
-            version: plan.version.into(),
-            community: plan.credential.get(),
+        let community = plan.credential.get();
+        let handle = self.shared.engine()?;
+        let same = |target: &&Arc<Target>| target.address == address && knows_by(target, &community);
+        if let Some(target) = self.target.as_ref().filter(same) {
+            return Ok((target.clone(), handle));
+        }
+        let credential = Credential::Community { version: plan.version.into(), community };
+        let target = Arc::new(Target {
             timeout: plan.timeout,
+            timeout_max: plan.timeout.max(TIMEOUT_MAX),
             retries: plan.retries,
-        })
+            ..Target::new(plan.name.as_str(), address, vec![credential])
+        });
+        self.target = Some(target.clone());
+        Ok((target, handle))
     }
 
     /// Asks for the system group; false if the device does not answer at all.
     async fn system(&self, visit: &mut Visit<'_, '_>) -> bool {
-        let (started, mut cost) = (Instant::now(), Cost::default());
-        let mut wanted: Vec<usize> = (0..SCALARS.len()).collect();
-        let answered = loop {
-            let names = wanted.iter().map(|&at| constant(SCALARS[at].oid));
-            let request = Request::get(names);
-            cost.requests += 1;
-            match self.shared.client.get(&visit.target, &request).await {
-                Ok(reply) => {
-                    cost.sent += u64::from(reply.tries);
-                    let message = reply.message().expect("get() has read it");
-                    cost.values += put_scalars(visit.round, &wanted, &message);
-                    break true;
+        let harvest = visit.run(self.scalars.clone(), Vec::new()).await;
+        for cell in harvest.scalars.iter() {
+            put_scalar(visit.round, &SCALARS[usize::from(cell.column)].family, cell.value);
+        }
+        let values = harvest.scalars.len() as u64;
+        report_cost(visit.round, "system", &harvest, values);
+        if !harvest.answered {
+            let tries = harvest.cost.requests + harvest.cost.retries;
+            visit.faults.push(match harvest.scalar_reasons.iter().flatten().next() {
+                Some(Reason::Timeout) => {
+                    format!("{} does not answer ({tries} tries)", visit.target.address)
                 }
-                // v1 refuses the whole request for one scalar that it lacks.
-                Err(Error::Status { status: ErrorStatus::NO_SUCH_NAME, index, .. })
-                    if (1..=wanted.len()).contains(&index) =>
-                {
-                    cost.sent += 1;
-                    wanted.remove(index - 1);
-                    if wanted.is_empty() {
-                        break true;
-                    }
-                }
-                Err(error) => {
-                    cost.sent += if let Error::Timeout { tries, .. } = error { u64::from(tries) } else { 1 };
-                    visit.faults.push(error.to_string());
-                    break matches!(error, Error::Status { .. } | Error::Malformed { .. });
-                }
-            }
-        };
-        cost.time = started.elapsed();
-        cost.report(visit.round, "system");
-        answered
+                Some(Reason::Limit(_)) => format!("no answer within the round's {:?}", self.budget()),
+                Some(reason) => format!("{}: {reason}", visit.target.address),
+                None => format!("{} does not answer", visit.target.address),
+            });
+        } else if let Some(fault) = scalar_fault(&harvest) {
+            visit.faults.push(fault);
+        }
+        harvest.answered
     }
 
-    async fn tables(&mut self, visit: &mut Visit<'_, '_>) {
-        let (started, mut cost) = (Instant::now(), Cost::default());
-        self.name_interfaces(visit, &mut cost).await;
-        for table in [&if_mib::IF_TABLE, &if_mib::IF_X_TABLE] {
-            self.table(table, visit, &mut cost).await;
-        }
-        cost.time = started.elapsed();
-        cost.report(visit.round, "if_mib");
+    async fn interfaces(&mut self, visit: &mut Visit<'_, '_>) {
+        let harvest = visit.run(Arc::new([]), self.tables.to_vec()).await;
+        let [names, if_table, if_x_table]: &[TableHarvest; 3] =
+            harvest.tables.as_slice().try_into().expect("one harvest per table");
+        let cells = |table: &TableHarvest| table.cost.cells + table.cost.skipped;
+        let values = cells(names) + cells(if_table) + cells(if_x_table);
+        self.name_interfaces(names, visit);
+        self.table(&if_mib::IF_TABLE, if_table, visit);
+        self.table(&if_mib::IF_X_TABLE, if_x_table, visit);
+        report_cost(visit.round, "if_mib", &harvest, values);
         self.save_memory(visit).await;
     }
 
     /// Learns which interfaces there are and what they are called.
-    async fn name_interfaces(&mut self, visit: &mut Visit<'_, '_>, cost: &mut Cost) {
+    fn name_interfaces(&mut self, harvest: &TableHarvest, visit: &mut Visit<'_, '_>) {
         let mut found: HashMap<u32, [Option<String>; 3], RandomState> = HashMap::default();
-        let columns = LABEL_COLUMNS.map(|(entry, arc)| constant(entry).child(&[arc]).expect("short"));
-        let put = |cell: Cell<'_>| {
+        for cell in harvest.cells() {
             if let (Some(index), Value::OctetString(bytes)) = (cell.index.single(), cell.value) {
-                found.entry(index).or_default()[cell.column] = Some(text(bytes));
+                found.entry(index).or_default()[usize::from(cell.column)] = Some(text(bytes));
             }
-        };
-        let walk = self.walk(NAMES_TABLE, columns.to_vec(), visit, cost, put).await;
-        self.names_whole = walk.failure().is_none();
-        self.fill_gaps(&walk, &mut found);
+        }
+        self.judge(NAMES_TABLE, &self.tables[0].clone(), harvest, visit);
+        self.names_whole = harvest.is_whole();
+        self.fill_gaps(harvest, &mut found);
         self.interfaces = self.identify(found, visit);
         self.report_interfaces(visit.round);
     }
 
     /// What the last round knew stands in for what did not come, so that no series changes its labels for a lost packet. An
     /// interface that the last round did not know waits until all its labels come, unless the device itself refuses one.
-    fn fill_gaps(&self, walk: &Walk, found: &mut HashMap<u32, [Option<String>; 3], RandomState>) {
-        let ended: Vec<&Reason> = walk.reasons().flatten().collect();
-        let by_chance =
-            |reason: &Reason| matches!(reason, Reason::Timeout | Reason::Unreachable | Reason::Limit(_));
-        if ended.iter().any(|reason| by_chance(reason)) {
+    fn fill_gaps(&self, harvest: &TableHarvest, found: &mut HashMap<u32, [Option<String>; 3], RandomState>) {
+        let ended = &harvest.reasons;
+        let by_chance = |reason: &Reason| {
+            matches!(
+                reason,
+                Reason::Timeout | Reason::Parked | Reason::Unreachable | Reason::Stopped | Reason::Limit(_)
+            )
+        };
+        if ended.iter().any(by_chance) {
             found.retain(|index, _| self.interfaces.contains_key(index));
         }
-        if ended.iter().all(|reason| reason.is_complete()) {
+        if harvest.is_whole() {
             return;
         }
         for (index, known) in &self.interfaces {
@@ -292,29 +291,18 @@ impl Device {
         }
     }
 
-    async fn table(&mut self, table: &'static Table, visit: &mut Visit<'_, '_>, cost: &mut Cost) {
-        let numbers = table.columns.iter().map(|column| column.arc);
-        let texts = table.texts.iter().map(|(arc, _)| *arc);
-        let entry = constant(table.entry);
-        let columns = numbers.chain(texts).map(|arc| entry.child(&[arc]).expect("short")).collect();
-        // Taken out for the walk, during which the pace and the counters of this device change.
-        let interfaces = std::mem::take(&mut self.interfaces);
-        let mut cells = Vec::new();
-        let nameless = Interface::default();
-        self.walk(table.name, columns, visit, cost, |cell| {
-            if let Some(index) = cell.index.single() {
-                cells.extend(Read::new(table, &cell).map(|read| (index, read)));
-            }
-        })
-        .await;
+    fn table(&mut self, table: &'static Table, harvest: &TableHarvest, visit: &mut Visit<'_, '_>) {
+        let asked = self.tables.iter().find(|asked| *asked.key == *table.name).expect("it was asked").clone();
+        self.judge(table.name, &asked, harvest, visit);
         let mut waiting = HashSet::new();
-        for (index, read) in cells {
-            match interfaces.get(&index) {
+        for cell in harvest.cells() {
+            let Some((index, read)) = cell.index.single().zip(Read::new(table, &cell)) else { continue };
+            match self.interfaces.get(&index) {
                 Some(interface) if interface.left_out => {}
                 Some(interface) => read.put(visit.round, interface),
                 // No column of names has this row: its index is all there is.
                 None if self.names_whole => {
-                    read.put(visit.round, &Interface { index: index.to_string(), ..nameless.clone() });
+                    read.put(visit.round, &Interface { index: index.to_string(), ..Interface::default() });
                 }
                 None => drop(waiting.insert(index)),
             }
@@ -323,36 +311,21 @@ impl Device {
             let (table, count) = (table.name, waiting.len());
             visit.faults.push(format!("{table}: {count} interfaces wait until their names can be read"));
         }
-        self.interfaces = interfaces;
     }
 
-    /// Walks columns and says how it ended.
-    async fn walk(
+    /// Says how a table ended.
+    fn judge(
         &mut self,
-        table: &'static str,
-        columns: Vec<Oid>,
+        name: &'static str,
+        asked: &snmp::round::Table,
+        harvest: &TableHarvest,
         visit: &mut Visit<'_, '_>,
-        cost: &mut Cost,
-        cell: impl FnMut(Cell<'_>) + Send,
-    ) -> Walk {
-        let first_pace = if self.plan.version == Version::V1 { Pace::NEXT } else { Pace::BULK };
-        let pace = self.paces.get(table).copied().unwrap_or(first_pace);
-        let limits = Limits {
-            rows_max: self.plan.rows_max,
-            time_max: visit.deadline.saturating_duration_since(Instant::now()),
-            ..Limits::default()
-        };
-        let mut walk = Walk::new(columns.iter().cloned(), pace, limits);
-        cost.sent += self.shared.client.walk(&visit.target, &mut walk, cell).await;
-        cost.requests += u64::from(walk.cost().requests);
-        cost.values += walk.cost().cells + walk.cost().skipped;
-        self.paces.insert(table, walk.pace());
-        if let Some((_, reason)) = walk.failure() {
-            *self.early.entry((table, reason.as_str())).or_default() += 1;
-            visit.faults.push(format!("{table}: {}", failures(&columns, &walk)));
+    ) {
+        if let Some((_, reason)) = harvest.failure() {
+            *self.early.entry((name, reason.as_str())).or_default() += 1;
+            visit.faults.push(format!("{name}: {}", failures(&asked.columns, harvest)));
         }
-        visit.round.metric(&if_mib::WALK_COMPLETE, &[table], f64::from(u8::from(walk.failure().is_none())));
-        walk
+        visit.round.metric(&if_mib::WALK_COMPLETE, &[name], f64::from(u8::from(harvest.is_whole())));
     }
 
     fn report_early_ends(&self, round: &mut Round<'_>) {
@@ -373,13 +346,41 @@ impl Device {
     }
 }
 
-impl Cost {
-    fn report(&self, round: &mut Round<'_>, module: &str) {
-        round.metric(&if_mib::WALK_DURATION, &[module], self.time.as_secs_f64());
-        round.metric(&if_mib::PACKETS_SENT, &[module], self.sent as f64);
-        round.metric(&if_mib::PACKETS_RETRIED, &[module], self.sent.saturating_sub(self.requests) as f64);
-        round.metric(&if_mib::PDUS_RETURNED, &[module], self.values as f64);
+impl Visit<'_, '_> {
+    async fn run(&self, scalars: Arc<[Oid]>, tables: Vec<Arc<snmp::round::Table>>) -> Harvest {
+        let deadline = self.deadline.saturating_duration_since(Instant::now());
+        let job = Job { target: self.target.clone(), scalars, tables, deadline, urgent: false };
+        self.handle.run(job).await
     }
+}
+
+/// What a module's requests cost, as snmp_exporter counts it.
+fn report_cost(round: &mut Round<'_>, module: &str, harvest: &Harvest, values: u64) {
+    let cost = &harvest.cost;
+    round.metric(&if_mib::WALK_DURATION, &[module], cost.duration.as_secs_f64());
+    round.metric(&if_mib::PACKETS_SENT, &[module], f64::from(cost.requests + cost.retries));
+    round.metric(&if_mib::PACKETS_RETRIED, &[module], f64::from(cost.retries));
+    round.metric(&if_mib::PDUS_RETURNED, &[module], values as f64);
+}
+
+/// The first scalar that was not merely missing, and why.
+fn scalar_fault(harvest: &Harvest) -> Option<String> {
+    let reasons = harvest.scalar_reasons.iter().zip(SCALARS.iter());
+    let mut failed = reasons.filter_map(|(reason, scalar)| Some((reason.as_ref()?, scalar)));
+    let (reason, scalar) = failed.find(|(reason, _)| !matches!(reason, Reason::NoSuchObject))?;
+    Some(format!("{}: {reason}", scalar.family.name))
+}
+
+fn knows_by(target: &Target, wanted: &Community) -> bool {
+    matches!(target.credentials.as_slice(), [Credential::Community { community, .. }] if community == wanted)
+}
+
+/// A table's columns: numbers, then texts.
+fn columns(table: &Table) -> Vec<Oid> {
+    let numbers = table.columns.iter().map(|column| column.arc);
+    let texts = table.texts.iter().map(|(arc, _)| *arc);
+    let entry = constant(table.entry);
+    numbers.chain(texts).map(|arc| entry.child(&[arc]).expect("short")).collect()
 }
 
 /// A cell of a table, as it will stand in a series.
@@ -391,10 +392,10 @@ enum Read {
 impl Read {
     /// None where the value is not of the kind that the column has.
     fn new(table: &'static Table, cell: &Cell<'_>) -> Option<Self> {
-        if let Some(column) = table.columns.get(cell.column) {
+        if let Some(column) = table.columns.get(usize::from(cell.column)) {
             return Some(Self::Number(&column.family, cell.value.number()?));
         }
-        let (_, kind) = table.texts[cell.column - table.columns.len()];
+        let (_, kind) = table.texts[usize::from(cell.column) - table.columns.len()];
         match (kind, cell.value) {
             (Text::Type, Value::Integer(number)) => {
                 let name = if_type::name(number.into()).map_or_else(|| number.to_string(), str::to_owned);
@@ -423,20 +424,8 @@ fn put_with(round: &mut Round<'_>, family: &'static Family, interface: &Interfac
     round.metric(family, &[index, name, alias, descr, last], 1.0);
 }
 
-/// Puts scalars into the round; returns how many bindings came.
-fn put_scalars(round: &mut Round<'_>, wanted: &[usize], message: &Message<'_>) -> u64 {
-    for (&at, varbind) in wanted.iter().zip(&message.pdu.varbinds) {
-        let scalar = &SCALARS[at];
-        // A device that answers something else than it was asked is not believed.
-        if varbind.name == constant(scalar.oid).view() {
-            put_scalar(round, &scalar.family, varbind);
-        }
-    }
-    message.pdu.varbinds.len() as u64
-}
-
-fn put_scalar(round: &mut Round<'_>, family: &'static Family, varbind: &Varbind<'_>) {
-    match varbind.value {
+fn put_scalar(round: &mut Round<'_>, family: &'static Family, value: Value<'_>) {
+    match value {
         Value::OctetString(bytes) if !family.labels.is_empty() => {
             round.metric(family, &[&text(bytes)], 1.0);
         }
@@ -453,9 +442,9 @@ fn put_scalar(round: &mut Round<'_>, family: &'static Family, varbind: &Varbind<
 }
 
 /// Which columns ended early and why; the first few of many.
-fn failures(columns: &[Oid], walk: &Walk) -> String {
+fn failures(columns: &[Oid], harvest: &TableHarvest) -> String {
     const SHOWN_MAX: usize = 3;
-    let ended = columns.iter().zip(walk.reasons().flatten());
+    let ended = columns.iter().zip(&harvest.reasons);
     let failed: Vec<_> = ended.filter(|(_, reason)| !reason.is_complete()).collect();
     let shown = failed.iter().take(SHOWN_MAX).map(|(column, reason)| format!("column {column}: {reason}"));
     let mut text = shown.collect::<Vec<_>>().join(", ");
