@@ -10,6 +10,17 @@ pub struct Http {
     client: reqwest::Client,
 }
 
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub enum As<'a> {
+    /// Without credentials.
+    Nobody,
+    /// With a token.
+    Bearer(&'a str),
+    /// With user and password.
+    Basic(&'a str, &'a str),
+}
+
 /// A whole answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -76,6 +87,28 @@ impl Http {
     /// GET with a bearer token.
     pub fn get_as(&self, url: &str, token: &str) -> Result<Answer, reqwest::Error> {
         self.send(self.client.get(url).bearer_auth(token))
+    }
+
+    /// A request with headers and, perhaps, credentials.
+    pub fn ask(
+        &self,
+        method: &str,
+        url: &str,
+        who: As<'_>,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
+        let method = method.parse().expect("a method");
+        let mut request = self.client.request(method, url).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request = match who {
+            As::Nobody => request,
+            As::Bearer(token) => request.bearer_auth(token),
+            As::Basic(user, password) => request.basic_auth(user, Some(password)),
+        };
+        self.send(request).expect("an answer")
     }
 
     /// POST with headers and a body.

@@ -1,13 +1,15 @@
 //! What a stranger can send: each gets its clear error within bounded memory, and the rest goes on.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use model::Labels;
-use pantau_tests::http::Answer;
+use pantau_tests::http::{Answer, As};
 use pantau_tests::pantau::Collector;
-use pantau_tests::{usage, writer};
+use pantau_tests::{peers, usage, writer};
 use wire::body::{Codec, Packer};
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -139,4 +141,129 @@ fn a_query_of_ten_thousand_brackets_is_an_error_and_not_the_end() {
         assert_eq!((answer.status, answer.json()["errorType"].as_str()), (400, Some("bad_data")));
     }
     assert_eq!(collector.value("vector(1) + 1"), Some(2.0));
+}
+
+/// Who a route is for.
+#[derive(Clone, Copy, PartialEq)]
+enum For {
+    Everyone,
+    Readers,
+    Agents,
+}
+
+/// Every route: method, path as the program has it, what to ask, and for whom it is.
+const ROUTES: [(&str, &str, &str, For); 24] = [
+    ("GET", "/", "/", For::Readers),
+    ("GET", "/-/healthy", "/-/healthy", For::Everyone),
+    ("GET", "/-/ready", "/-/ready", For::Everyone),
+    ("GET", "/metrics", "/metrics", For::Readers),
+    ("GET", "/federate", "/federate?match[]=up", For::Readers),
+    ("POST", "/api/v1/write", "/api/v1/write", For::Agents),
+    ("GET", "/api/v1/query", "/api/v1/query?query=up", For::Readers),
+    ("POST", "/api/v1/query", "/api/v1/query?query=up", For::Readers),
+    ("GET", "/api/v1/query_range", "/api/v1/query_range?query=up&start=1&end=2&step=1", For::Readers),
+    ("POST", "/api/v1/query_range", "/api/v1/query_range?query=up&start=1&end=2&step=1", For::Readers),
+    ("GET", "/api/v1/query_exemplars", "/api/v1/query_exemplars?query=up&start=1&end=2", For::Readers),
+    ("POST", "/api/v1/query_exemplars", "/api/v1/query_exemplars?query=up&start=1&end=2", For::Readers),
+    ("GET", "/api/v1/labels", "/api/v1/labels", For::Readers),
+    ("POST", "/api/v1/labels", "/api/v1/labels", For::Readers),
+    ("GET", "/api/v1/label/{name}/values", "/api/v1/label/job/values", For::Readers),
+    ("POST", "/api/v1/label/{name}/values", "/api/v1/label/job/values", For::Readers),
+    ("GET", "/api/v1/series", "/api/v1/series?match[]=up", For::Readers),
+    ("POST", "/api/v1/series", "/api/v1/series?match[]=up", For::Readers),
+    ("GET", "/api/v1/metadata", "/api/v1/metadata", For::Readers),
+    ("GET", "/api/v1/rules", "/api/v1/rules", For::Readers),
+    ("GET", "/api/v1/alerts", "/api/v1/alerts", For::Readers),
+    ("GET", "/api/v1/status/buildinfo", "/api/v1/status/buildinfo", For::Readers),
+    ("GET", "AGENTS", "/api/v1/pantau/agents", For::Readers),
+    ("GET", "GAPS", "/api/v1/pantau/gaps", For::Readers),
+];
+
+/// What stands between `.route(` and the comma, in every source file of the collector that is no test.
+fn routes_in(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).expect("the collector's sources are beside us") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            routes_in(&path, found);
+        } else if !path.ends_with("tests.rs") {
+            let text = std::fs::read_to_string(&path).expect("readable");
+            let named = text.split(".route(").skip(1).filter_map(|rest| rest.split(',').next());
+            found.extend(named.map(|name| name.trim_matches('"').to_owned()));
+        }
+    }
+}
+
+#[test]
+fn no_route_is_left_out_of_the_list_of_routes() {
+    let mut found = BTreeSet::new();
+    routes_in(&peers::root().join("collector/src"), &mut found);
+    let listed: BTreeSet<String> = ROUTES.iter().map(|route| route.1.to_owned()).collect();
+    assert_eq!(found, listed, "who may ask a new route is tested too: put it into ROUTES");
+}
+
+#[test]
+fn every_route_asks_for_credentials_and_each_kind_opens_only_its_own() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let reader = "reader-0123456789abcdef";
+    std::fs::write(folder.path().join("reader.token"), reader).expect("the token can be written");
+    let collector = collector(folder.path(), "readers: [{name: all, token: {file: reader.token}}]\n");
+    let agent = collector.enrol("edge", "33.19", "kudus-1");
+    let body = || writer::body(&[(&named("credentials"), &[(writer::now(), 1.0)])]);
+    let ask = |route: &(&str, &str, &str, For), who: As<'_>| {
+        let headers: &[(&str, &str)] = if route.3 == For::Agents { &writer::HEADERS } else { &[] };
+        let body = if route.3 == For::Agents { body() } else { Vec::new() };
+        collector.http.ask(route.0, &format!("{}{}", collector.base, route.2), who, headers, body)
+    };
+    // What is right comes first: after ten wrong ones this address waits.
+    for route in &ROUTES {
+        let right = if route.3 == For::Agents { As::Bearer(&agent) } else { As::Bearer(reader) };
+        let answer = ask(route, right);
+        assert!((200..300).contains(&answer.status), "{} {}: {}", route.0, route.2, answer.body);
+        let nobody = ask(route, As::Nobody).status;
+        assert_eq!(nobody, if route.3 == For::Everyone { 200 } else { 401 }, "{} {}", route.0, route.2);
+    }
+    let guess = "guess-0123456789abcdef";
+    for route in ROUTES.iter().filter(|route| route.3 != For::Everyone) {
+        let other = if route.3 == For::Agents { reader } else { agent.as_str() };
+        let wrong = [
+            As::Bearer(guess),
+            As::Bearer(""),
+            As::Basic("all", guess),
+            As::Basic("", ""),
+            As::Bearer(other),
+            As::Basic("all", reader),
+            As::Basic("edge", &agent),
+        ];
+        for who in wrong {
+            let answer = ask(route, who);
+            let refused = matches!(answer.status, 400 | 401 | 429);
+            assert!(refused, "{} {} opens to {who:?}: {}", route.0, route.2, answer.status);
+            for secret in [guess, reader, agent.as_str()] {
+                assert!(!answer.body.contains(secret), "a secret is never repeated: {}", answer.body);
+            }
+        }
+    }
+    // An enrolled agent goes on beside all that guessing.
+    assert_eq!(ask(&ROUTES[5], As::Bearer(&agent)).status, 204);
+}
+
+#[test]
+fn nobody_passes_for_a_watched_agent() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let collector = collector(folder.path(), "");
+    collector.enrol("edge", "33.19", "kudus-1");
+    let pretended = Labels::from_pairs([
+        ("__name__", "pantau_agent_connected"),
+        ("agent", "edge"),
+        ("region", "33.19"),
+        ("site", "kudus-1"),
+        ("job", "pantau-collector"),
+    ]);
+    let body = writer::body(&[(&pretended, &[(writer::now(), 42.0)])]);
+    assert_eq!(writer::send(&collector.http, &collector.base, body).expect("an answer").status, 204);
+    assert_eq!(
+        collector.value("pantau_agent_connected{exported_agent=\"edge\",region=\"\",site=\"\"}"),
+        Some(42.0)
+    );
+    assert_ne!(collector.value("pantau_agent_connected{agent=\"edge\"}"), Some(42.0));
 }
