@@ -733,7 +733,9 @@ impl<'a> Compiler<'a> {
     }
 
     fn unknown(&self, at: usize, table: usize, place: &Text, name: &str) -> ProfileError {
-        let mut known: Vec<&str> = self.drafts[table].names.keys().copied().collect();
+        let named = self.drafts[table].names.keys().copied();
+        let mut known: Vec<&str> =
+            named.filter(|name| !name.starts_with(|c: char| c.is_ascii_digit())).collect();
         known.sort_unstable();
         let what =
             format!("{:?} has no column, index part or text {name:?}", self.drafts[table].raw.name.value);

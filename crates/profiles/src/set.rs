@@ -90,7 +90,7 @@ impl Set {
     }
 
     /// Names and texts of the files that are part of the program, to be loaded together with those of an override folder.
-    pub fn embedded_files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    pub fn embedded_files<'a>() -> impl Iterator<Item = (&'a str, &'a str)> {
         EMBEDDED.iter().copied()
     }
 
@@ -301,6 +301,125 @@ fn rule(source: &Source1, profile: usize, rule: &format::Rule) -> Result<Rule, P
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The family that `docs/operating/profiles.md` makes from scratch.
+    fn example() -> String {
+        let page = include_str!("../../../docs/operating/profiles.md");
+        let start = page.find("```yaml\n").expect("the page has an example") + "```yaml\n".len();
+        let end = page[start..].find("```").expect("it ends") + start;
+        page[start..end].to_owned()
+    }
+
+    #[test]
+    fn the_family_in_the_manual_loads_and_passes_its_trials() {
+        let example = example();
+        let files = Set::embedded_files().chain([("acme-switch.yaml", example.as_str())]);
+        let set = Set::load(files).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(set.try_named("acme-switch"), Some(Vec::new()));
+    }
+
+    #[test]
+    fn every_metric_of_the_program_says_what_it_is() {
+        for profile in Set::embedded().profiles() {
+            for family in profile.families() {
+                assert!(!family.metadata.help.is_empty(), "{}: {} has no help", profile.name(), family.name);
+            }
+        }
+    }
+
+    /// Loads the manual's example with one line changed.
+    fn check(from: &str, to: &str, expected: &str) {
+        let example = example();
+        assert!(example.contains(from), "{from}");
+        let text = example.replacen(from, to, 1);
+        let error = match Set::load(Set::embedded_files().chain([("acme-switch.yaml", text.as_str())])) {
+            Ok(_) => panic!("{to:?} loads"),
+            Err(error) => error.to_string(),
+        };
+        let line = 1 + example[..example.find(from).expect("it is there")].matches('\n').count();
+        assert!(error.starts_with(&format!("acme-switch.yaml:{line}:")), "{to:?}: {error}");
+        assert!(error.contains(expected), "{to:?}: {error}");
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place_and_what_to_do() {
+        check("profile: acme-switch", "profile: other", "give both the same name");
+        check("title: Acme switches", "titel: Acme", "unknown field");
+        check("sys_object_id: 1.3.6.1.4.1.99999\n", "sys_object_id: 1.3.x\n", "write 1.3.6.1.4.1.9");
+        check("extends: [if-mib, names]", "extends: [if-mob]", "no profile \"if-mob\"");
+        check("extends: [if-mib, names]", "extends: [acme-switch]", "circle");
+        check("entry: 1.3.6.1.4.1.99999.7.1", "entry: 1.3.6.1.4.1.99999.7.x", "1.3.6.1.2.1.2.2.1");
+        check("class: slow", "class: sluggish", "fast, slow or hourly");
+        check("parse: text}", "parse: txt}", "one of number, date");
+        check("pattern: '^(-?[0-9.]+) C$'", "pattern: '^(-?[0-9.+ C$'", "no pattern");
+        check("pattern: '^(-?[0-9.]+) C$'", "pattern: '^-?[0-9.]+ C$'", "parentheses");
+        check("table: ifXTable", "table: ifYTable", "known here: ifTable");
+        check("column: name, equals", "column: nom, equals", "no column of texts");
+        check("index: [x.ifIndex]", "index: [y.ifIndex]", "no join \"y\"");
+        check("ifIndex: x.stable", "ifIndex: x.steady", "known: alias, ifIndex, name");
+        check("ifName: port", "instance: port", "set elsewhere");
+        check("of: if.admin", "of: port", "a number is wanted");
+        check("from: 0.1 uW, to: dBm, floor", "from: 0.1 uV, to: dBm, floor", "cannot become");
+        check("from: 0.1 uW, to: dBm, floor", "from: lumen, to: dBm, floor", "is no unit");
+        check("from: 0.1 uW, to: dBm, floor", "from: 0.1 uW, floor", "units are incomplete");
+        check(
+            "value: rx, from: 0.1 uW, to: dBm, floor",
+            "value: rex, from: 0.1 uW, to: dBm, floor",
+            "known: celsius, port, rx",
+        );
+        check("bounds: [-60, 150]", "bounds: [150, -60]", "[LOW, HIGH]");
+        check("name: optics_temperature_celsius", "name: optics temperature", "no metric's name");
+        check(
+            "name: optics_temperature_celsius",
+            "kind: histogram, name: optics_temperature_celsius",
+            "gauge, counter",
+        );
+    }
+
+    #[test]
+    fn a_bound_stands_for_everything_that_a_file_can_bring() {
+        let large = format!("profile: x\ntitle: \"{}\"\n", "a".repeat(limits::FILE_BYTES_MAX));
+        assert!(Set::load([("x.yaml", large)]).expect_err("too large").what.contains("more than"));
+        let columns: String = (0..200).map(|n| format!("c{n}: {n}, ")).collect();
+        let wide = format!("profile: x\ntables: [{{name: t, entry: 1.3.6, columns: {{{columns}}}}}]\n");
+        assert!(Set::load([("x.yaml", wide)]).expect_err("too wide").what.contains("more than 128"));
+        let deep: Vec<(String, String)> = (0..40)
+            .map(|n| (format!("p{n}.yaml"), format!("profile: p{n}\nextends: [p{}]\n", n + 1)))
+            .chain([("p40.yaml".to_owned(), "profile: p40\n".to_owned())])
+            .collect();
+        assert!(Set::load(deep).expect_err("too deep").what.contains("too many"));
+        let pattern = "profile: x\nmatch: [{sys_descr: '(a{1,100}){1,100}{1,100}'}]\n";
+        assert!(Set::load([("x.yaml", pattern)]).expect_err("too big a pattern").what.contains("no pattern"));
+    }
+
+    #[test]
+    fn the_most_specific_profile_wins_and_says_why() {
+        let set = Set::embedded();
+        let check = |object: &str, descr: &str, ups: bool, name: &str, why: &str| {
+            let object: Oid = object.parse().expect("good");
+            let answers = |_: &Oid| ups;
+            let identity = Identity { sys_object_id: &object, sys_descr: descr, answers: &answers };
+            let choice = set.choose(&identity).expect("generic fits all");
+            assert_eq!(choice.profile.name(), name, "{}", choice.why);
+            assert!(choice.why.contains(why), "{}", choice.why);
+        };
+        check("0.0", "", false, "generic", "nothing more specific knows");
+        check("1.3.6.1.4.1.5491.304", "Netman", true, "ups-mib", "1.3.6.1.2.1.33.1.2.1.0 is answered");
+        check("1.3.6.1.4.1.9.1.1208", "Cisco IOS Software", false, "cisco-ios", "lies under 1.3.6.1.4.1.9.1");
+        check("1.3.6.1.4.1.9.1.1639", "Cisco IOS XR Software", false, "cisco-ios-xr", "sysDescr matches");
+        check("1.3.6.1.4.1.9.12.3.1.3.1", "", false, "cisco-nx-os", "1.3.6.1.4.1.9.12.3.1.3");
+        check("1.3.6.1.4.1.2011.2.248", "Huawei Integrated Access Software", false, "generic", "2011");
+        check("1.3.6.1.4.1.14988.1", "RouterOS", true, "mikrotik-routeros", "14988");
+    }
+
+    #[test]
+    fn an_override_replaces_a_file_of_the_program() {
+        let other = "profile: generic\nmatch: [{any: true}]\nextends: [system]\n";
+        let set = Set::load(Set::embedded_files().chain([("/etc/pantau/profiles/generic.yaml", other)]));
+        let set = set.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(set.get("generic").expect("replaced").plan().tables.len(), 0);
+        assert_eq!(set.profiles().len(), Set::embedded().profiles().len());
+    }
 
     #[test]
     fn the_files_of_the_program_load_and_pass_their_trials() {
