@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 
 use profiles::{Recorded, Sample, Samples, Set};
 
+/// A recording, its profile, and the least number of samples by family.
+type Expected = (&'static str, &'static str, &'static [(&'static str, usize)]);
+
 /// A recording, the profile that must be picked, and the least number of samples of each family that its raw values hold.
-const EXPECTED: &[(&str, &str, &[(&str, usize)])] = &[
+const EXPECTED: &[Expected] = &[
     (
         "ios_2960x",
         "cisco-ios",
