@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use snmp::ber::Writer;
-use snmp::{Header, Message};
+use snmp::{Header, Message, Response};
 
 fuzz_target!(|packet: &[u8]| {
     let header = Header::read(packet);
@@ -15,6 +15,10 @@ fuzz_target!(|packet: &[u8]| {
     };
     let header = header.expect("a message that can be read has a header");
     assert_eq!((header.version, header.request_id), (message.version, message.pdu.request_id));
+
+    let response = Response::read(packet).expect("a message that can be read has bindings");
+    let varbinds: Vec<_> = response.varbinds.map(|varbind| varbind.expect("all were read")).collect();
+    assert_eq!((response.status.0, varbinds), (message.pdu.second, message.pdu.varbinds.clone()));
 
     let mut again = Vec::new();
     message.write(&mut Writer::default(), &mut again);

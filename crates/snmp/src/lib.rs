@@ -17,13 +17,9 @@
 //! Limits: datagrams of 65,535 bytes, OIDs of 128 arcs of 32 bits, [`Limits`] per table.
 
 pub mod ber;
-#[cfg(feature = "engine")]
-mod client;
 mod community;
 #[cfg(feature = "engine")]
 pub mod engine;
-#[cfg(feature = "engine")]
-mod error;
 mod message;
 mod oid;
 mod pdu;
@@ -38,13 +34,9 @@ mod value;
 mod walk;
 
 pub use ber::{Fault, ParseError};
-#[cfg(feature = "engine")]
-pub use client::{Client, Options, Reply, Stats, Target};
 pub use community::Community;
-#[cfg(feature = "engine")]
-pub use error::Error;
 pub use message::{Header, Message, Response, Varbinds, Version};
 pub use oid::{Index, Oid, OidError, OidRef};
 pub use pdu::{ErrorStatus, Pdu, PduKind, Request, RequestKind, Varbind};
 pub use value::Value;
-pub use walk::{Cell, Cost, Limit, Limits, Pace, Reason, Step, Walk};
+pub use walk::{Cost, Limit, Limits, Reason};

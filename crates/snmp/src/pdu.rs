@@ -64,7 +64,7 @@ pub struct Pdu<'a> {
     pub varbinds: Vec<Varbind<'a>>,
 }
 
-/// What a manager asks; id, version and community are the client's business.
+/// What a manager asks, without id, version and credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// How it is asked.
