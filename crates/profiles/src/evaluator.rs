@@ -241,6 +241,16 @@ impl State {
         rows - 1
     }
 
+    /// Gives back what growing left over: most devices never grow again.
+    fn shrink(&mut self) {
+        self.rows.shrink_to_fit();
+        self.bytes.shrink_to_fit();
+        self.texts.shrink_to_fit();
+        self.kept.shrink_to_fit();
+        self.joined.shrink_to_fit();
+        self.handles.shrink_to_fit();
+    }
+
     /// Keeps these rows, in this order.
     fn rearrange(&mut self, table: &Table, order: &[u32]) {
         let old = std::mem::take(self);
@@ -623,6 +633,9 @@ impl Evaluator {
                 }
                 state.rearrange(table, &work.order);
                 self.stale = true;
+                state.shrink();
+            } else if work.added {
+                state.shrink();
             }
         }
     }

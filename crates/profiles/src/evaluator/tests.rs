@@ -274,7 +274,7 @@ fn memory_of_a_device_of_a_hundred_series_is_small() {
     let mut evaluator = Evaluator::new(set.get("if-mib").expect("embedded"));
     evaluator.round(recorded.readings(evaluator.profile().clone().plan()), &mut Ledger::default());
     let bytes = evaluator.memory_bytes();
-    assert!(bytes < 8_000, "{bytes} bytes");
+    assert!(bytes < 4_500, "{bytes} bytes");
 }
 
 /// Values of every type, for any column.
