@@ -21,7 +21,9 @@ const PACKET_BYTES_SHOWN: usize = 512;
 pub(super) async fn explain(target: &Target, set: &Set, samples: bool) -> anyhow::Result<String> {
     let mut out = String::new();
     let version = target.credentials.first().map_or("", |credential| credential.version());
-    writeln!(out, "{} at {}, {version}", target.name, target.address)?;
+    let address = target.address.to_string();
+    let name = if *target.name == *address { String::new() } else { format!("{} at ", target.name) };
+    writeln!(out, "{name}{address}, {version}")?;
     let choice = identify(target, set, &mut out).await?;
     writeln!(out, "profile: {} ({})", choice.profile.name(), choice.profile.title())?;
     writeln!(out, "why: {}", choice.why)?;

@@ -25,7 +25,7 @@ pub struct Arguments {
     /// A script of what goes wrong, one fault a line, such as `silence after 30s until 60s`.
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
-    /// Counters and clocks stand still.
+    /// Counters stand still; the time since its start goes on.
     #[arg(long)]
     still: bool,
 }

@@ -26,7 +26,7 @@ use crate::usage;
 
 const DEVICES: u32 = 10_000;
 const FAULTY: u32 = 100;
-/// Two ports give 86 series.
+/// Two ports with an optic in each: a hundred series.
 const PORTS: u32 = 2;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Rounds of every device; `PANTAU_BENCH_ROUNDS` may ask for others.
@@ -63,7 +63,7 @@ struct Seen {
 /// Asks and prints what came of it.
 pub(super) fn measure(first: Ipv4Addr, port: u16, devices: u32, faulty: u32, rounds: u32) -> Result<()> {
     ensure!(rounds >= 2 && faulty < devices, "the first round is not measured: 2 rounds or more");
-    let profile = profile()?;
+    let profile = profile("generic")?;
     let questions: &'static Questions = Box::leak(Box::new(Questions::whole(&profile)));
     let model = target(first, port, 0, Manner::Learned)?;
     let engine = Engine::start(Options::default())?;

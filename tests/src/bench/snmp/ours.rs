@@ -26,9 +26,9 @@ const WARM_UP: usize = 4;
 /// What a reply may be at first, and at most where nothing is to be learned.
 const REPLY_BYTES: u16 = 1_200;
 
-/// The profile that everything goes through.
-pub(super) fn profile() -> Result<Arc<Profile>> {
-    Set::embedded().get("if-mib").cloned().context("the program has a profile if-mib")
+/// A profile of the program.
+pub(super) fn profile(name: &str) -> Result<Arc<Profile>> {
+    Set::embedded().get(name).cloned().with_context(|| format!("the program has no profile {name}"))
 }
 
 /// A device of the fleet.
@@ -49,7 +49,7 @@ pub(super) fn processor() -> Duration {
 
 /// Asks and prints the cost.
 pub(super) fn measure(first: Ipv4Addr, port: u16, devices: u32, manner: Manner) -> Result<()> {
-    let profile = profile()?;
+    let profile = profile("if-mib")?;
     let fixed = manner == Manner::Fixed;
     let questions = Questions::interfaces(&profile, fixed.then_some(REPETITIONS));
     // Keys are made from phrases once a credential, as the agent does it.
