@@ -17,6 +17,8 @@ use serde_json::Value;
 
 const SERIES: usize = 20;
 const AGENT_INTERVAL_MS: i64 = 200;
+/// The longest that a starved machine may keep a living agent from its rounds.
+const SKIPPED_MAX_MS: i64 = 5_000;
 
 /// What one sender knows: every sample it ever sent, and the newest time that was acknowledged.
 #[derive(Default)]
@@ -107,6 +109,7 @@ fn killed_at_any_moment_nothing_acknowledged_is_lost_or_doubled() {
 
     let load = Load::start(collector.base.clone());
     let mut random = Random::new();
+    let mut kills = Vec::new();
     for round in 0..rounds {
         std::thread::sleep(Duration::from_millis(50 + random.below(500)));
         let whom = random.below(3);
@@ -115,6 +118,7 @@ fn killed_at_any_moment_nothing_acknowledged_is_lost_or_doubled() {
         }
         if whom != 0 {
             agent.running().kill();
+            kills.push(writer::now().as_millis());
         }
         std::thread::sleep(Duration::from_millis(random.below(300)));
         if whom != 1 {
@@ -137,12 +141,12 @@ fn killed_at_any_moment_nothing_acknowledged_is_lost_or_doubled() {
     wait_drained(&collector);
     println!("{rounds} rounds, {} requests, {} acknowledged", sent.samples.len(), sent.acknowledged);
     check_load(&collector, &sent);
-    check_ledger(&collector);
+    check_ledger(&collector, &kills);
     // And once more from the disk alone.
     collector.running().kill();
     collector.restart();
     check_load(&collector, &sent);
-    check_ledger(&collector);
+    check_ledger(&collector, &kills);
 }
 
 const AGENT_SAMPLES: &str = "count_over_time(node_time_seconds{instance=\"edge\"}[1h])";
@@ -200,15 +204,17 @@ fn check_load(collector: &Collector, sent: &Sent) {
     let found = raw(collector, "crash_test");
     assert_eq!(found.len(), SERIES);
     let acknowledged = &sent.samples[..sent.acknowledged];
+    let known: BTreeMap<i64, f64> = sent.samples.iter().copied().collect();
     for (series, samples) in found {
-        let lost: Vec<_> = acknowledged.iter().filter(|sample| !samples.contains(sample)).collect();
+        let held: BTreeMap<i64, f64> = samples.iter().copied().collect();
+        let lost: Vec<_> = acknowledged.iter().filter(|(at, value)| held.get(at) != Some(value)).collect();
         assert!(
             lost.is_empty(),
             "{series} lost {} acknowledged samples, first {:?}",
             lost.len(),
             lost.first()
         );
-        let invented: Vec<_> = samples.iter().filter(|sample| !sent.samples.contains(sample)).collect();
+        let invented: Vec<_> = samples.iter().filter(|(at, value)| known.get(at) != Some(value)).collect();
         assert!(invented.is_empty(), "{series} holds samples that nobody sent: {invented:?}");
         let twice = samples.windows(2).find(|pair| pair[0].0 >= pair[1].0);
         assert!(twice.is_none(), "{series} holds a time twice or out of order: {twice:?}");
@@ -229,7 +235,9 @@ fn rows(reply: &Value) -> Vec<Value> {
 
 /// Every hole in what the agent reported is covered by gaps, no gap lies over what is there, and the cause is what happened: the
 /// agent was killed or stopped; nothing is `cut`, since all that was spooled has drained.
-fn check_ledger(collector: &Collector) {
+///
+/// A hole in which nobody died is a round that a busy machine skipped: the agent was there, and the ledger is right to say so.
+fn check_ledger(collector: &Collector, kills: &[i64]) {
     let answer = collector.http.get(&format!("{}/api/v1/pantau/gaps", collector.base)).expect("an answer");
     let all = rows(&answer.json());
     let page =
@@ -244,7 +252,9 @@ fn check_ledger(collector: &Collector) {
         .map(|(at, _)| at)
         .collect();
     for (from, to) in samples.windows(2).map(|pair| (pair[0], pair[1])) {
-        if to - from > 2 * AGENT_INTERVAL_MS {
+        let died = kills.iter().any(|at| (from..=to).contains(at));
+        assert!(died || to - from < SKIPPED_MAX_MS, "{} ms are missing and nobody was killed", to - from);
+        if died && to - from > 2 * AGENT_INTERVAL_MS {
             // What a sample covers reaches to its round's end, a little beyond the interval.
             let slack = AGENT_INTERVAL_MS * 3 / 2;
             let told = gaps.iter().any(|gap| gap.0 <= from + slack && gap.1 >= to - slack);
