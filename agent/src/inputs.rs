@@ -30,6 +30,8 @@ pub struct Config {
     pub scrape: Vec<scrape::Config>,
     /// Network devices over SNMP.
     pub snmp: Vec<snmp::Config>,
+    /// What they share: profiles, credentials, sites.
+    pub snmp_common: snmp::Common,
 }
 
 /// What every input is given beside its own settings.
@@ -62,7 +64,7 @@ pub fn build(config: &Config, context: &Context) -> Result<Vec<Box<dyn TargetSet
     let mut sets: Vec<Box<dyn TargetSet>> = Vec::new();
     sets.extend(host::build(&config.host, context).map_err(|mistake| mistake.under("host"))?);
     sets.extend(scrape::build(&config.scrape, context).map_err(|mistake| mistake.under("scrape"))?);
-    sets.extend(snmp::build(&config.snmp, context).map_err(|mistake| mistake.under("snmp"))?);
+    sets.extend(snmp::build(&config.snmp, &config.snmp_common, context)?);
     Ok(sets)
 }
 

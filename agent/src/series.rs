@@ -34,6 +34,18 @@ pub struct Family {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SeriesId(u32);
 
+impl SeriesId {
+    /// Its number, for who keeps ids among numbers of another kind.
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The id of a number that [`SeriesId::number`] gave.
+    pub(crate) fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// One value of one series.
 #[derive(Clone, Copy, Debug)]
 pub struct Point {
@@ -358,6 +370,44 @@ impl<'a> Round<'a> {
     /// On an id of another table, or of a series that was forgotten.
     pub fn put_again(&mut self, id: SeriesId, value: f64) -> Put {
         self.push(id, value, None, Put::Kept)
+    }
+
+    /// The id of a series that a value is to be added to by [`Round::put_again`]; `describe` as in [`Round::put`]. None where
+    /// relabelling drops it, or where the table is full, which is counted.
+    pub fn series(
+        &mut self,
+        key: &[u8],
+        describe: impl FnOnce(&Labels) -> Option<Described>,
+    ) -> Option<SeriesId> {
+        match self.table.keys.get_mut(key) {
+            Some(Known::Series(id)) => return Some(*id),
+            Some(Known::Dropped { seen_in }) => {
+                *seen_in = self.table.round;
+                return None;
+            }
+            None => {}
+        }
+        let Some(described) = describe(&self.table.base) else {
+            if self.table.keys.len() < self.table.series_max.saturating_mul(2) {
+                self.table.keys.insert(key.into(), Known::Dropped { seen_in: self.table.round });
+            }
+            return None;
+        };
+        let id = self.table.insert(key, described);
+        self.refused += u64::from(id.is_none());
+        id
+    }
+
+    /// A series goes on although nothing is said of it in this round.
+    ///
+    /// # Panics
+    /// As [`Round::put_again`].
+    pub fn keep(&mut self, id: SeriesId) {
+        let round = self.table.round;
+        let entry = self.table.entry(id);
+        if entry.seen_in != round {
+            entry.seen_before = std::mem::replace(&mut entry.seen_in, round);
+        }
     }
 
     /// Ends the round: adds stale markers, forgets old series, and hands out the points and how many new series were refused.

@@ -447,7 +447,7 @@ impl Evaluator {
         }
         for at in 0..profile.tables.len() {
             if profile.tables[at].identity.is_some() {
-                self.identify(profile, at, sink);
+                self.identify(profile, at, sink, &scratch.works[at]);
             }
         }
         for at in 0..profile.tables.len() {
@@ -472,13 +472,19 @@ impl Evaluator {
         profile.tables.iter().enumerate().map(of_table).collect()
     }
 
-    /// First indices, and which rows are wanted.
-    fn identify(&mut self, profile: &Profile, at: usize, sink: &mut dyn Sink) {
+    /// First indices, and which rows are wanted. Rows that this round found gone bear no name any more, so that a renumbered row is not
+    /// taken for a second one of its name.
+    fn identify(&mut self, profile: &Profile, at: usize, sink: &mut dyn Sink, work: &Work) {
         let identity = profile.tables[at].identity.as_ref().expect("the caller looked");
         let resolver = Resolver { profile, states: &self.states, maps: None };
+        let gone = |row: usize| work.read && work.whole && work.seen.get(row) == Some(&false);
         let mut keys: Vec<(usize, u32, String)> = Vec::new();
         let mut left_out = Vec::new();
         for row in 0..self.states[at].rows.len() {
+            if gone(row) {
+                left_out.push(self.states[at].rows[row].left_out);
+                continue;
+            }
             let (mut key, mut shown, mut index) = (String::new(), String::new(), String::new());
             resolver.first(at, row, &[crate::profile::Source::Part(identity.part)], 0, &mut index);
             resolver.first(at, row, &identity.shown, 0, &mut shown);

@@ -1,64 +1,99 @@
-//! One device, one round: is it there, what is it, its interfaces.
+//! One device, one round: is it there, what is it, and what its profile wants to know.
 //!
-//! The order is: the system group (a device that does not answer it costs nothing more), then in one go the columns that label
-//! interfaces, ifTable and ifXTable. What came goes into the round table by table.
+//! First the scalars, sysDescr, sysObjectID and sysUpTime among them (a device that does not answer costs nothing more). Where they say
+//! that this is another device than before, or that it restarted, a profile is chosen anew. Then, in one go, the tables that are due.
+//! What came goes through the profile's evaluator into the round; a table that failed takes nothing with it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ahash::RandomState;
-use model::Labels;
-use snmp::engine::{Credential, Harvest, Job, Target};
-use snmp::round::{Cell, TableHarvest};
-use snmp::{Community, Limits, Oid, Reason, Value};
+use model::{Labels, Timestamp};
+use profiles::{Evaluator, Identity, Plan as Asks, Profile, Readings, TablePlan};
+use snmp::engine::{Harvest, Job, Target};
+use snmp::round::{Table, TableHarvest};
+use snmp::{Limits, Oid, Reason, Value};
 
-use super::if_mib::{self, LABEL_COLUMNS, SCALARS, Table, Text};
-use super::{Address, Plan, Shared, if_type};
+use super::polls::Polls;
+use super::sink::{Refused, Stamps, Values, Ways};
+use super::{Address, Plan, Shared, own};
 use crate::inputs::{BoxFuture, CollectError, Input};
-use crate::series::{Family, Round, SeriesTable};
+use crate::series::{Round, SeriesTable};
 
-/// A text longer than this is cut.
-const TEXT_BYTES_MAX: usize = 1024;
 /// No try waits longer than this, unless its settings say so.
 const TIMEOUT_MAX: Duration = Duration::from_secs(10);
-/// The name of the walk over ifDescr, ifName and ifAlias.
-const NAMES_TABLE: &str = "interface_names";
+/// sysDescr, sysObjectID and sysUpTime: by which a device is known.
+const IDENTITY: [[u32; 9]; 3] =
+    [[1, 3, 6, 1, 2, 1, 1, 1, 0], [1, 3, 6, 1, 2, 1, 1, 2, 0], [1, 3, 6, 1, 2, 1, 1, 3, 0]];
+/// Hundredths of a second by which a clock that is about to turn over may be off.
+const TICKS_SLACK: u64 = 60_00;
 
 /// See the module's text.
 pub(super) struct Device {
     plan: Plan,
     shared: Shared,
     title: String,
-    scalars: Arc<[Oid]>,
-    /// Names of interfaces, ifTable, ifXTable.
-    tables: [Arc<snmp::round::Table>; 3],
-    /// As it was asked last; the engine knows it by this.
-    target: Option<Arc<Target>>,
-    /// Interfaces by their current index, as the last round knew them.
-    interfaces: HashMap<u32, Interface, RandomState>,
-    /// Whether this round read all names of interfaces.
-    names_whole: bool,
-    /// Walks that ended early, by table and reason.
-    early: BTreeMap<(&'static str, &'static str), u64>,
+    /// As it was asked last, and the states of its credentials; the engine knows it by this.
+    target: Option<(Vec<u64>, Arc<Target>)>,
+    /// What it said of itself.
+    seen: Option<Seen>,
+    reader: Option<Reader>,
+    refused: Refused,
+    stamps: Stamps,
+    /// When it was last seen to have restarted.
+    restarted: Option<Timestamp>,
 }
 
-/// What labels an interface's series.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Interface {
-    /// The first index, as text.
-    index: String,
-    name: String,
-    alias: String,
-    descr: String,
-    left_out: bool,
+/// What a device says of itself.
+#[derive(Debug)]
+struct Seen {
+    descr: Vec<u8>,
+    object: Oid,
+    /// sysUpTime, and when it was asked for.
+    ticks: Option<(u32, Instant)>,
 }
 
-impl Interface {
-    fn labels(&self) -> [&str; 4] {
-        [&self.index, &self.name, &self.alias, &self.descr]
+/// What has become of the device since the last round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    None,
+    Restarted,
+    Another,
+}
+
+/// A device's profile at work.
+struct Reader {
+    evaluator: Evaluator,
+    polls: Polls,
+    tables: Vec<Arc<Table>>,
+    /// The scalars that were asked for last.
+    scalars: Arc<Scalars>,
+    left_out: u64,
+}
+
+/// Scalars to ask for, each once.
+#[derive(Debug, Default)]
+struct Scalars {
+    oids: Arc<[Oid]>,
+    /// Groups of the plan, and where each of its scalars stands in `oids`.
+    groups: Vec<(usize, Vec<usize>)>,
+}
+
+impl Scalars {
+    fn new(first: Vec<Oid>, asks: &Asks, groups: Vec<usize>) -> Self {
+        let mut oids = first;
+        let mut place = |oid: &Oid| {
+            oids.iter().position(|known| known == oid).unwrap_or_else(|| {
+                oids.push(oid.clone());
+                oids.len() - 1
+            })
+        };
+        let groups = groups
+            .into_iter()
+            .map(|group| (group, asks.scalars[group].oids.iter().map(&mut place).collect()));
+        let groups = groups.collect();
+        Self { oids: oids.into(), groups }
     }
 }
 
@@ -67,6 +102,7 @@ struct Visit<'a, 'r> {
     round: &'a mut Round<'r>,
     target: Arc<Target>,
     handle: snmp::engine::Handle,
+    started: Instant,
     deadline: Instant,
     faults: Vec<String>,
 }
@@ -97,25 +133,16 @@ impl Input for Device {
 impl Device {
     pub(super) fn new(plan: Plan, shared: Shared) -> Self {
         let title = format!("snmp {}", plan.name);
-        let limits = Limits { rows_max: plan.rows_max, time_max: plan.interval, ..Limits::default() };
-        let table = |name: &str, columns: Vec<Oid>| {
-            Arc::new(snmp::round::Table { limits, ..snmp::round::Table::new(name, columns) })
-        };
-        let names = LABEL_COLUMNS.map(|(entry, arc)| constant(entry).child(&[arc]).expect("short"));
         Self {
-            tables: [
-                table(NAMES_TABLE, names.to_vec()),
-                table(if_mib::IF_TABLE.name, columns(&if_mib::IF_TABLE)),
-                table(if_mib::IF_X_TABLE.name, columns(&if_mib::IF_X_TABLE)),
-            ],
-            scalars: SCALARS.iter().map(|scalar| constant(scalar.oid)).collect(),
             plan,
             shared,
             title,
             target: None,
-            interfaces: HashMap::default(),
-            names_whole: false,
-            early: BTreeMap::new(),
+            seen: None,
+            reader: None,
+            refused: Refused::default(),
+            stamps: Stamps::default(),
+            restarted: None,
         }
     }
 
@@ -129,20 +156,19 @@ impl Device {
         let (target, handle) = match self.target().await {
             Ok(found) => found,
             Err(error) => {
-                round.metric(&if_mib::UP, &[], 0.0);
+                round.metric(&own::UP, &[], 0.0);
                 return Err(error);
             }
         };
         let deadline = started + self.budget();
-        let mut visit = Visit { round, target, handle, deadline, faults: Vec::new() };
-        let answered = self.system(&mut visit).await;
-        if answered {
-            self.interfaces(&mut visit).await;
-        }
-        self.report_early_ends(visit.round);
+        let mut visit = Visit { round, target, handle, started, deadline, faults: Vec::new() };
+        let answered = self.ask(&mut visit).await;
         visit.faults.extend(self.shared.memory.warning());
-        visit.round.metric(&if_mib::UP, &[], f64::from(u8::from(answered)));
-        visit.round.metric(&if_mib::DURATION, &[], started.elapsed().as_secs_f64());
+        if !answered || self.reader.is_none() {
+            visit.round.metric(&own::UP, &[], f64::from(u8::from(answered)));
+        }
+        visit.round.metric(&own::DURATION, &[], started.elapsed().as_secs_f64());
+        self.save(&mut visit).await;
         if visit.faults.is_empty() { Ok(()) } else { Err(CollectError(visit.faults.join("; "))) }
     }
 
@@ -153,292 +179,359 @@ impl Device {
             Address::Socket(address) => *address,
             Address::Name(host, port) => look_up(host, *port, plan.timeout).await?,
         };
-        let community = plan.credential.get();
         let handle = self.shared.engine()?;
-        let same = |target: &&Arc<Target>| target.address == address && knows_by(target, &community);
-        if let Some(target) = self.target.as_ref().filter(same) {
+        let generations: Vec<u64> = plan.credentials.iter().map(|known| known.generation()).collect();
+        let same =
+            |(known, target): &&(Vec<u64>, Arc<Target>)| target.address == address && *known == generations;
+        if let Some((_, target)) = self.target.as_ref().filter(same) {
             return Ok((target.clone(), handle));
         }
-        let credential = Credential::Community { version: plan.version.into(), community };
+        let (credentials, generations) = plan.credentials.iter().map(|known| known.get()).unzip();
         let target = Arc::new(Target {
+            bind: plan.bind,
+            accept_reply_from: plan.accept_reply_from.clone(),
+            site: plan.site.clone(),
             timeout: plan.timeout,
             timeout_max: plan.timeout.max(TIMEOUT_MAX),
             retries: plan.retries,
-            ..Target::new(plan.name.as_str(), address, vec![credential])
+            ..Target::new(plan.name.as_str(), address, credentials)
         });
-        self.target = Some(target.clone());
+        self.target = Some((generations, target.clone()));
         Ok((target, handle))
     }
 
-    /// Asks for the system group; false if the device does not answer at all.
-    async fn system(&self, visit: &mut Visit<'_, '_>) -> bool {
-        let harvest = visit.run(self.scalars.clone(), Vec::new()).await;
-        for cell in harvest.scalars.iter() {
-            put_scalar(visit.round, &SCALARS[usize::from(cell.column)].family, cell.value);
-        }
-        let values = harvest.scalars.len() as u64;
-        report_cost(visit.round, "system", &harvest, values);
+    /// The whole conversation; false if the device does not answer at all.
+    async fn ask(&mut self, visit: &mut Visit<'_, '_>) -> bool {
+        let first = self.first_scalars(visit.started);
+        let harvest = visit.run(first.oids.clone(), Vec::new()).await;
+        report_cost(visit.round, "system", &harvest, harvest.scalars.len() as u64);
         if !harvest.answered {
-            let tries = harvest.cost.requests + harvest.cost.retries;
-            visit.faults.push(match harvest.scalar_reasons.iter().flatten().next() {
-                Some(Reason::Timeout) => {
-                    format!("{} does not answer ({tries} tries)", visit.target.address)
-                }
-                Some(Reason::Limit(_)) => format!("no answer within the round's {:?}", self.budget()),
-                Some(reason) => format!("{}: {reason}", visit.target.address),
-                None => format!("{} does not answer", visit.target.address),
-            });
-        } else if let Some(fault) = scalar_fault(&harvest) {
-            visit.faults.push(fault);
-        }
-        harvest.answered
-    }
-
-    async fn interfaces(&mut self, visit: &mut Visit<'_, '_>) {
-        let harvest = visit.run(Arc::new([]), self.tables.to_vec()).await;
-        let [names, if_table, if_x_table]: &[TableHarvest; 3] =
-            harvest.tables.as_slice().try_into().expect("one harvest per table");
-        let cells = |table: &TableHarvest| table.cost.cells + table.cost.skipped;
-        let values = cells(names) + cells(if_table) + cells(if_x_table);
-        self.name_interfaces(names, visit);
-        self.table(&if_mib::IF_TABLE, if_table, visit);
-        self.table(&if_mib::IF_X_TABLE, if_x_table, visit);
-        report_cost(visit.round, "if_mib", &harvest, values);
-        self.save_memory(visit).await;
-    }
-
-    /// Learns which interfaces there are and what they are called.
-    fn name_interfaces(&mut self, harvest: &TableHarvest, visit: &mut Visit<'_, '_>) {
-        let mut found: HashMap<u32, [Option<String>; 3], RandomState> = HashMap::default();
-        for cell in harvest.cells() {
-            if let (Some(index), Value::OctetString(bytes)) = (cell.index.single(), cell.value) {
-                found.entry(index).or_default()[usize::from(cell.column)] = Some(text(bytes));
+            visit.faults.push(self.silence(&visit.target, &harvest));
+            if let Some(reader) = &mut self.reader {
+                reader.polls.silent();
             }
+            return false;
         }
-        self.judge(NAMES_TABLE, &self.tables[0].clone(), harvest, visit);
-        self.names_whole = harvest.is_whole();
-        self.fill_gaps(harvest, &mut found);
-        self.interfaces = self.identify(found, visit);
-        self.report_interfaces(visit.round);
+        visit.faults.extend(scalar_fault(&first.oids, &harvest));
+        match self.look(&harvest, visit) {
+            Ok(Change::None) if self.reader.is_some() => {}
+            Ok(change) => self.identify(change, &first.oids, &harvest, visit).await,
+            Err(fault) => visit.faults.push(fault),
+        }
+        self.read(&first, &harvest, visit).await;
+        true
     }
 
-    /// What the last round knew stands in for what did not come, so that no series changes its labels for a lost packet. An
-    /// interface that the last round did not know waits until all its labels come, unless the device itself refuses one.
-    fn fill_gaps(&self, harvest: &TableHarvest, found: &mut HashMap<u32, [Option<String>; 3], RandomState>) {
-        let ended = &harvest.reasons;
-        let by_chance = |reason: &Reason| {
-            matches!(
-                reason,
-                Reason::Timeout | Reason::Parked | Reason::Unreachable | Reason::Stopped | Reason::Limit(_)
-            )
+    /// By what the device is known, what its profile wants at this time, and, while it is not known, what tells profiles apart.
+    fn first_scalars(&mut self, now: Instant) -> Arc<Scalars> {
+        let identity = IDENTITY.iter().map(|arcs| Oid::from_arcs(arcs).expect("good constants"));
+        let Some(reader) = &mut self.reader else {
+            let named = self.plan.profile.is_some();
+            let probes = self.plan.library.set().probes().iter().filter(|_| !named).cloned();
+            return Arc::new(Scalars::new(identity.chain(probes).collect(), &Asks::default(), Vec::new()));
         };
-        if ended.iter().any(by_chance) {
-            found.retain(|index, _| self.interfaces.contains_key(index));
+        let due = reader.due_groups(now, &[]);
+        if due.is_empty() || !reader.scalars.groups.iter().map(|(group, _)| *group).eq(due.iter().copied()) {
+            let asks = reader.evaluator.profile().plan();
+            reader.scalars = Arc::new(Scalars::new(identity.collect(), asks, due));
         }
-        if harvest.is_whole() {
+        reader.scalars.clone()
+    }
+
+    fn silence(&self, target: &Target, harvest: &Harvest) -> String {
+        let tries = harvest.cost.requests + harvest.cost.retries;
+        let mut text = match harvest.scalar_reasons.iter().flatten().next() {
+            Some(Reason::Timeout) => format!("{} does not answer ({tries} tries)", target.address),
+            Some(Reason::Limit(_)) => format!("no answer within the round's {:?}", self.budget()),
+            Some(reason) => format!("{}: {reason}", target.address),
+            None => format!("{} does not answer", target.address),
+        };
+        if let Some(bad) = &harvest.last_bad {
+            write!(text, "; the last packet that did not count: {}", bad.why).expect("a String takes all");
+        }
+        text
+    }
+
+    /// What the device says of itself this time, and whether it is still the same.
+    fn look(&mut self, harvest: &Harvest, visit: &Visit<'_, '_>) -> Result<Change, String> {
+        let by_accident = harvest.scalar_reasons.iter().take(2).flatten().find(|reason| by_chance(reason));
+        if let Some(reason) = by_accident {
+            return Err(format!("it does not say what it is: {reason}"));
+        }
+        let descr = match harvest.scalar(0) {
+            Some(Value::OctetString(bytes)) => bytes.to_vec(),
+            _ => Vec::new(),
+        };
+        let object = match harvest.scalar(1) {
+            Some(Value::Oid(oid)) => oid.to_oid(),
+            _ => Oid::from_arcs(&[0, 0]).expect("a good constant"),
+        };
+        let ticks = match harvest.scalar(2) {
+            Some(Value::TimeTicks(ticks)) => Some((ticks, visit.started)),
+            _ => None,
+        };
+        let now = Seen { descr, object, ticks };
+        let change = self.seen.as_ref().map_or(Change::Another, |before| now.since(before));
+        if change == Change::Restarted {
+            self.restarted = Some(visit.round.timestamp());
+        }
+        self.seen = Some(now);
+        Ok(change)
+    }
+
+    /// Chooses the profile; what is known goes on where it is the same as before.
+    async fn identify(
+        &mut self,
+        change: Change,
+        asked: &[Oid],
+        harvest: &Harvest,
+        visit: &mut Visit<'_, '_>,
+    ) {
+        let library = self.plan.library.clone();
+        let set = library.set();
+        let profile = match &self.plan.profile {
+            Some(name) => set.get(name).cloned(),
+            None if asked.len() >= IDENTITY.len() + set.probes().len() && self.reader.is_none() => {
+                self.choose(asked, harvest)
+            }
+            None => {
+                let probes: Arc<[Oid]> = set.probes().into();
+                let harvest = visit.run(probes.clone(), Vec::new()).await;
+                if !harvest.answered || harvest.scalar_reasons.iter().flatten().any(by_chance) {
+                    visit.faults.push("it does not say which profile suits it".to_owned());
+                    // Asked again in the next round.
+                    self.seen = None;
+                    return;
+                }
+                self.choose(&probes, &harvest)
+            }
+        };
+        let Some(profile) = profile else {
+            visit.faults.push("no profile suits it, not even a general one".to_owned());
             return;
-        }
-        for (index, known) in &self.interfaces {
-            let row = found.entry(*index).or_default();
-            for (at, old) in [&known.descr, &known.name, &known.alias].into_iter().enumerate() {
-                if !ended[at].is_complete() {
-                    row[at].get_or_insert_with(|| old.clone());
+        };
+        match &mut self.reader {
+            Some(reader) if Arc::ptr_eq(reader.evaluator.profile(), &profile) => {
+                if change != Change::None {
+                    reader.polls.restart();
                 }
             }
+            reader => *reader = Some(Reader::new(&profile, &self.plan)),
         }
     }
 
-    fn identify(
-        &self,
-        found: HashMap<u32, [Option<String>; 3], RandomState>,
-        visit: &Visit<'_, '_>,
-    ) -> HashMap<u32, Interface, RandomState> {
-        let mut rows: Vec<(u32, Interface)> = found
-            .into_iter()
-            .map(|(index, [descr, name, alias])| {
-                let [descr, name, alias] = [descr, name, alias].map(Option::unwrap_or_default);
-                (index, Interface { name, alias, descr, ..Interface::default() })
-            })
-            .collect();
-        rows.sort_unstable_by_key(|(index, _)| *index);
-        for (_, interface) in &mut rows {
-            let shown = if interface.name.is_empty() { &interface.descr } else { &interface.name };
-            interface.left_out = self.plan.exclude.as_ref().is_some_and(|exclude| exclude.is_match(shown));
-        }
-        // Interfaces that are left out would only fill the memory.
-        let kept: Vec<(u32, &str)> = rows
-            .iter()
-            .filter(|(_, interface)| !interface.left_out)
-            .map(|(index, i)| (*index, &*i.name))
-            .collect();
-        let first = self.shared.memory.first_indices(&self.plan.name, &kept, visit.round.timestamp());
-        let mut first = first.into_iter();
-        for (index, interface) in &mut rows {
-            let label =
-                if interface.left_out { *index } else { first.next().expect("one for each that was asked") };
-            interface.index = label.to_string();
-        }
-        rows.into_iter().collect()
+    fn choose(&self, asked: &[Oid], harvest: &Harvest) -> Option<Arc<Profile>> {
+        let seen = self.seen.as_ref()?;
+        let answers = |oid: &Oid| {
+            let place = asked.iter().position(|asked| asked == oid);
+            place.and_then(|at| harvest.scalar(at)).is_some()
+        };
+        let descr = String::from_utf8_lossy(&seen.descr);
+        let identity = Identity { sys_object_id: &seen.object, sys_descr: &descr, answers: &answers };
+        let choice = self.plan.library.set().choose(&identity)?;
+        tracing::debug!("{}: profile {}", self.title, choice.why);
+        Some(choice.profile)
     }
 
-    fn report_interfaces(&self, round: &mut Round<'_>) {
-        let left_out = self.interfaces.values().filter(|interface| interface.left_out).count();
-        round.metric(&if_mib::INTERFACES_LEFT_OUT, &[], left_out as f64);
-        for (index, interface) in &self.interfaces {
-            if !interface.left_out {
-                put_with(round, &if_mib::INTERFACE_INFO, interface, &index.to_string());
+    /// Asks for the tables that are due, and puts what came into the round.
+    async fn read(&mut self, first: &Scalars, early: &Harvest, visit: &mut Visit<'_, '_>) {
+        let Some(reader) = &mut self.reader else { return };
+        let now = visit.started;
+        let profile = reader.evaluator.profile().clone();
+        let asks = profile.plan();
+        // A profile that was chosen just now has asked for no scalar yet.
+        let late = Scalars::new(Vec::new(), asks, reader.due_groups(now, &first.groups));
+        let due: Vec<usize> = (0..asks.tables.len()).filter(|at| reader.polls.is_due(*at, now)).collect();
+        let tables: Vec<Arc<Table>> = due.iter().map(|at| reader.tables[*at].clone()).collect();
+        let harvest = visit.run(late.oids.clone(), tables).await;
+        visit.faults.extend(scalar_fault(&late.oids, &harvest));
+
+        let mut readings = Readings::new();
+        let at_time = visit.round.timestamp();
+        for (scalars, harvest) in [(first, early), (&late, &harvest)] {
+            reader.take_scalars(asks, scalars, harvest, (now, at_time), &mut readings);
+        }
+        for (at, read) in due.iter().zip(&harvest.tables) {
+            visit.faults.extend(reader.judge(*at, &asks.tables[*at], read, (now, at_time)));
+            if brought(read) {
+                let refused = read.reasons.iter().map(|reason| !reason.is_complete());
+                let whole = !read.reasons.iter().any(by_chance) && reader.polls.is_whole(*at, refused);
+                readings.table(*at, whole, read.cells().map(|cell| (cell.column, cell.index, cell.value)));
+            }
+        }
+        // Before the device's own series: those may be more than the table of series takes.
+        let cells: u64 = harvest.tables.iter().map(|table| table.cost.cells + table.cost.skipped).sum();
+        report_cost(visit.round, "if_mib", &harvest, cells + harvest.scalars.len() as u64);
+        visit.round.metric(&own::UP, &[], 1.0);
+        visit.round.metric(&own::PROFILE, &[profile.name()], 1.0);
+        reader.polls.report(visit.round);
+        let ways = Ways {
+            rules: &self.plan.rules,
+            exclude: self.plan.exclude.as_ref(),
+            memory: &self.shared.memory,
+            device: &self.plan.name,
+        };
+        let mut values =
+            Values::new(visit.round, &mut reader.polls, &mut self.refused, &mut self.stamps, &ways);
+        let outcome = reader.evaluator.round(readings, &mut values);
+        reader.left_out = outcome.left_out;
+        if outcome.waiting > 0 && !visit.faults.is_empty() {
+            visit.faults.push(format!("{} rows wait until their names can be read", outcome.waiting));
+        }
+        reader.polls.go_on(now, visit.round);
+        visit.round.metric(&own::INTERFACES_LEFT_OUT, &[], reader.left_out as f64);
+        self.refused.report(visit.round);
+        if let Some(restarted) = self.restarted {
+            visit.round.metric(&own::DISCONTINUITY, &[], restarted.as_millis() as f64 / 1000.0);
+        }
+    }
+
+    async fn save(&self, visit: &mut Visit<'_, '_>) {
+        let (memory, now) = (self.shared.memory.clone(), Instant::now());
+        if memory.wants_saving(now) {
+            let saved = tokio::task::spawn_blocking(move || memory.save(now)).await;
+            if let Ok(Err(error)) = saved {
+                visit.faults.push(format!("cannot keep the first indices of interfaces: {error}"));
+            }
+        }
+        let keep = self.shared.keep.clone();
+        if keep.takes_turn(now) {
+            let learned = visit.handle.learned().await;
+            let saved = tokio::task::spawn_blocking(move || keep.save(&learned)).await;
+            if let Ok(Err(error)) = saved {
+                visit.faults.push(format!("cannot keep what was learned about devices: {error}"));
             }
         }
     }
+}
 
-    fn table(&mut self, table: &'static Table, harvest: &TableHarvest, visit: &mut Visit<'_, '_>) {
-        let asked = self.tables.iter().find(|asked| *asked.key == *table.name).expect("it was asked").clone();
-        self.judge(table.name, &asked, harvest, visit);
-        let mut waiting = HashSet::new();
-        for cell in harvest.cells() {
-            let Some((index, read)) = cell.index.single().zip(Read::new(table, &cell)) else { continue };
-            match self.interfaces.get(&index) {
-                Some(interface) if interface.left_out => {}
-                Some(interface) => read.put(visit.round, interface),
-                // No column of names has this row: its index is all there is.
-                None if self.names_whole => {
-                    read.put(visit.round, &Interface { index: index.to_string(), ..Interface::default() });
-                }
-                None => drop(waiting.insert(index)),
-            }
+impl Seen {
+    fn since(&self, before: &Self) -> Change {
+        if self.descr != before.descr || self.object != before.object {
+            return Change::Another;
         }
-        if !waiting.is_empty() {
-            let (table, count) = (table.name, waiting.len());
-            visit.faults.push(format!("{table}: {count} interfaces wait until their names can be read"));
+        let (Some((now, at)), Some((then, then_at))) = (self.ticks, before.ticks) else {
+            return Change::None;
+        };
+        let past = at.saturating_duration_since(then_at).as_millis() as u64 / 10;
+        // After 497 days the clock turns over, which is no restart.
+        let turns_over = u64::from(then) + past + TICKS_SLACK > u64::from(u32::MAX);
+        if now < then && !turns_over { Change::Restarted } else { Change::None }
+    }
+}
+
+impl Reader {
+    fn new(profile: &Arc<Profile>, plan: &Plan) -> Self {
+        let asks = profile.plan();
+        Self {
+            evaluator: Evaluator::new(profile),
+            polls: Polls::new(asks, plan.interval),
+            tables: asks.tables.iter().map(|table| Arc::new(wanted(table, plan))).collect(),
+            scalars: Arc::default(),
+            left_out: 0,
+        }
+    }
+
+    /// Groups of scalars that are due and not among these.
+    fn due_groups(&self, now: Instant, asked: &[(usize, Vec<usize>)]) -> Vec<usize> {
+        let asks = self.evaluator.profile().plan();
+        let due = |group: &usize| {
+            self.polls.is_due(asks.tables.len() + group, now)
+                && !asked.iter().any(|(known, _)| known == group)
+        };
+        (0..asks.scalars.len()).filter(due).collect()
+    }
+
+    fn take_scalars<'h>(
+        &mut self,
+        asks: &Asks,
+        scalars: &Scalars,
+        harvest: &'h Harvest,
+        (now, at_time): (Instant, Timestamp),
+        readings: &mut Readings<'h>,
+    ) {
+        let mut values: Vec<Option<Value<'h>>> = vec![None; scalars.oids.len()];
+        for cell in harvest.scalars.iter() {
+            values[usize::from(cell.column)] = Some(cell.value);
+        }
+        for (group, places) in &scalars.groups {
+            let lost = |at: &usize| harvest.scalar_reasons[*at].as_ref().is_some_and(by_chance);
+            let read = places.is_empty() || !places.iter().all(lost);
+            self.polls.asked(asks.tables.len() + group, now, read.then_some(at_time));
+            if read {
+                let came: Vec<(u16, Value<'h>)> =
+                    (0u16..).zip(places).filter_map(|(ordinal, at)| Some((ordinal, values[*at]?))).collect();
+                readings.scalars(*group, came.into_iter());
+            }
         }
     }
 
     /// Says how a table ended.
     fn judge(
         &mut self,
-        name: &'static str,
-        asked: &snmp::round::Table,
-        harvest: &TableHarvest,
-        visit: &mut Visit<'_, '_>,
-    ) {
-        if let Some((_, reason)) = harvest.failure() {
-            *self.early.entry((name, reason.as_str())).or_default() += 1;
-            visit.faults.push(format!("{name}: {}", failures(&asked.columns, harvest)));
-        }
-        visit.round.metric(&if_mib::WALK_COMPLETE, &[name], f64::from(u8::from(harvest.is_whole())));
-    }
-
-    fn report_early_ends(&self, round: &mut Round<'_>) {
-        for (&(table, reason), &count) in &self.early {
-            round.metric(&if_mib::WALKS_ENDED_EARLY, &[table, reason], count as f64);
-        }
-    }
-
-    async fn save_memory(&self, visit: &mut Visit<'_, '_>) {
-        let (memory, now) = (self.shared.memory.clone(), Instant::now());
-        if !memory.wants_saving(now) {
-            return;
-        }
-        let saved = tokio::task::spawn_blocking(move || memory.save(now)).await;
-        if let Ok(Err(error)) = saved {
-            visit.faults.push(format!("cannot keep the first indices of interfaces: {error}"));
-        }
+        at: usize,
+        table: &TablePlan,
+        read: &TableHarvest,
+        (now, at_time): (Instant, Timestamp),
+    ) -> Option<String> {
+        self.polls.asked(at, now, brought(read).then_some(at_time));
+        let failure = read.failure().map(|(_, reason)| reason.as_str());
+        self.polls.ended(at, failure, read.rows.is_empty());
+        failure.map(|_| format!("{}: {}", table.name, failures(&table.columns, read)))
     }
 }
 
 impl Visit<'_, '_> {
-    async fn run(&self, scalars: Arc<[Oid]>, tables: Vec<Arc<snmp::round::Table>>) -> Harvest {
+    async fn run(&self, scalars: Arc<[Oid]>, tables: Vec<Arc<Table>>) -> Harvest {
         let deadline = self.deadline.saturating_duration_since(Instant::now());
         let job = Job { target: self.target.clone(), scalars, tables, deadline, urgent: false };
         self.handle.run(job).await
     }
 }
 
+/// A table of the profile as the engine is asked for it; its budget and the settings both bound it.
+fn wanted(table: &TablePlan, plan: &Plan) -> Table {
+    let most = table.budget.repetitions_max.map_or(Table::REPETITIONS_MAX, |most| {
+        u16::try_from(most).unwrap_or(Table::REPETITIONS_MAX).clamp(1, Table::REPETITIONS_MAX)
+    });
+    let rows_max = table.budget.rows_max.min(plan.rows_max);
+    Table {
+        key: table.name.clone(),
+        columns: table.columns.clone(),
+        limits: Limits { rows_max, time_max: plan.interval, ..Limits::default() },
+        unordered: table.unordered,
+        repetitions_max: most,
+    }
+}
+
+/// Whether a table's harvest says anything about the table: values, or that the device has none.
+fn brought(read: &TableHarvest) -> bool {
+    !read.rows.is_empty() || !read.reasons.iter().any(by_chance)
+}
+
+/// Whether another time may bring what did not come now.
+fn by_chance(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Timeout | Reason::Parked | Reason::Unreachable | Reason::Stopped | Reason::Limit(_)
+    )
+}
+
 /// What a module's requests cost, as snmp_exporter counts it.
 fn report_cost(round: &mut Round<'_>, module: &str, harvest: &Harvest, values: u64) {
     let cost = &harvest.cost;
-    round.metric(&if_mib::WALK_DURATION, &[module], cost.duration.as_secs_f64());
-    round.metric(&if_mib::PACKETS_SENT, &[module], f64::from(cost.requests + cost.retries));
-    round.metric(&if_mib::PACKETS_RETRIED, &[module], f64::from(cost.retries));
-    round.metric(&if_mib::PDUS_RETURNED, &[module], values as f64);
+    round.metric(&own::WALK_DURATION, &[module], cost.duration.as_secs_f64());
+    round.metric(&own::PACKETS_SENT, &[module], f64::from(cost.requests + cost.retries));
+    round.metric(&own::PACKETS_RETRIED, &[module], f64::from(cost.retries));
+    round.metric(&own::PDUS_RETURNED, &[module], values as f64);
 }
 
 /// The first scalar that was not merely missing, and why.
-fn scalar_fault(harvest: &Harvest) -> Option<String> {
-    let reasons = harvest.scalar_reasons.iter().zip(SCALARS.iter());
-    let mut failed = reasons.filter_map(|(reason, scalar)| Some((reason.as_ref()?, scalar)));
-    let (reason, scalar) = failed.find(|(reason, _)| !matches!(reason, Reason::NoSuchObject))?;
-    Some(format!("{}: {reason}", scalar.family.name))
-}
-
-fn knows_by(target: &Target, wanted: &Community) -> bool {
-    matches!(target.credentials.as_slice(), [Credential::Community { community, .. }] if community == wanted)
-}
-
-/// A table's columns: numbers, then texts.
-fn columns(table: &Table) -> Vec<Oid> {
-    let numbers = table.columns.iter().map(|column| column.arc);
-    let texts = table.texts.iter().map(|(arc, _)| *arc);
-    let entry = constant(table.entry);
-    numbers.chain(texts).map(|arc| entry.child(&[arc]).expect("short")).collect()
-}
-
-/// A cell of a table, as it will stand in a series.
-enum Read {
-    Number(&'static Family, f64),
-    Text(&'static Family, String),
-}
-
-impl Read {
-    /// None where the value is not of the kind that the column has.
-    fn new(table: &'static Table, cell: &Cell<'_>) -> Option<Self> {
-        if let Some(column) = table.columns.get(usize::from(cell.column)) {
-            return Some(Self::Number(&column.family, cell.value.number()?));
-        }
-        let (_, kind) = table.texts[usize::from(cell.column) - table.columns.len()];
-        match (kind, cell.value) {
-            (Text::Type, Value::Integer(number)) => {
-                let name = if_type::name(number.into()).map_or_else(|| number.to_string(), str::to_owned);
-                Some(Self::Text(&if_mib::IF_TYPE, name))
-            }
-            (Text::PhysicalAddress, Value::OctetString(bytes)) if !bytes.is_empty() => {
-                Some(Self::Text(&if_mib::IF_PHYS_ADDRESS, physical_address(bytes)))
-            }
-            _ => None,
-        }
-    }
-
-    fn put(&self, round: &mut Round<'_>, interface: &Interface) {
-        match self {
-            Self::Number(family, value) => {
-                round.metric(family, &interface.labels(), *value);
-            }
-            Self::Text(family, text) => put_with(round, family, interface, text),
-        }
-    }
-}
-
-/// 1, with one label more than an interface has.
-fn put_with(round: &mut Round<'_>, family: &'static Family, interface: &Interface, last: &str) {
-    let [index, name, alias, descr] = interface.labels();
-    round.metric(family, &[index, name, alias, descr, last], 1.0);
-}
-
-fn put_scalar(round: &mut Round<'_>, family: &'static Family, value: Value<'_>) {
-    match value {
-        Value::OctetString(bytes) if !family.labels.is_empty() => {
-            round.metric(family, &[&text(bytes)], 1.0);
-        }
-        Value::Oid(oid) if !family.labels.is_empty() => {
-            round.metric(family, &[&oid.to_string()], 1.0);
-        }
-        value if family.labels.is_empty() => {
-            if let Some(number) = value.number() {
-                round.metric(family, &[], number);
-            }
-        }
-        _ => {}
-    }
+fn scalar_fault(asked: &[Oid], harvest: &Harvest) -> Option<String> {
+    let reasons = harvest.scalar_reasons.iter().zip(asked);
+    let mut failed = reasons.filter_map(|(reason, oid)| Some((reason.as_ref()?, oid)));
+    let (reason, oid) = failed.find(|(reason, _)| !matches!(reason, Reason::NoSuchObject))?;
+    Some(format!("{oid}: {reason}"))
 }
 
 /// Which columns ended early and why; the first few of many.
@@ -454,33 +547,6 @@ fn failures(columns: &[Oid], harvest: &TableHarvest) -> String {
     text
 }
 
-/// UTF-8 as it is, anything else with replacement characters; without the zero bytes that some agents (Windows) put at the end.
-fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-    let mut text = String::from_utf8_lossy(&bytes[..end.min(4 * TEXT_BYTES_MAX)]).into_owned();
-    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-    text
-}
-
-/// Six bytes as `00:1A:2B:3C:4D:5E`, anything else as `0x…`, as snmp_exporter shows them.
-fn physical_address(bytes: &[u8]) -> String {
-    const BYTES_MAX: usize = 64;
-    let mut out = String::new();
-    let separator = if bytes.len() == 6 { ":" } else { "" };
-    if separator.is_empty() {
-        out.push_str("0x");
-    }
-    for (at, byte) in bytes.iter().take(BYTES_MAX).enumerate() {
-        let before = if at > 0 { separator } else { "" };
-        write!(out, "{before}{byte:02X}").expect("a String takes all");
-    }
-    out
-}
-
-fn constant(arcs: &[u32]) -> Oid {
-    Oid::from_arcs(arcs).expect("identifiers in this program are good")
-}
-
 async fn look_up(host: &str, port: u16, timeout: Duration) -> Result<SocketAddr, CollectError> {
     let found = tokio::time::timeout(timeout, tokio::net::lookup_host((host, port))).await;
     let cannot = |why: &dyn std::fmt::Display| CollectError(format!("cannot look up {host}: {why}"));
@@ -493,19 +559,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_lose_what_no_label_can_hold() {
-        let check = |bytes: &[u8], expected: &str| assert_eq!(text(bytes), expected, "{bytes:?}");
-        check(b"Intel(R) Ethernet\0\0", "Intel(R) Ethernet");
-        check(b"caf\xe9", "caf\u{fffd}");
-        check(b"\0", "");
-        check(&[b'x'; 3000], &"x".repeat(1024));
-        check("é".repeat(1000).as_bytes(), &"é".repeat(512));
-    }
-
-    #[test]
-    fn physical_addresses_look_as_in_snmp_exporter() {
-        let check = |bytes: &[u8], expected: &str| assert_eq!(physical_address(bytes), expected, "{bytes:?}");
-        check(&[0, 0x1a, 0x2b, 0x3c, 0x4d, 0x5e], "00:1A:2B:3C:4D:5E");
-        check(&[0xab, 1], "0xAB01");
+    fn a_clock_that_goes_back_is_a_restart_unless_it_turned_over() {
+        let start = Instant::now();
+        let seen = |ticks: u32, after: u64| Seen {
+            descr: b"x".to_vec(),
+            object: Oid::from_arcs(&[1, 3]).expect("good"),
+            ticks: Some((ticks, start + Duration::from_secs(after))),
+        };
+        let check = |then: u32, now: u32, expected: Change| {
+            assert_eq!(seen(now, 60).since(&seen(then, 0)), expected, "{then} {now}");
+        };
+        check(1_000, 7_000, Change::None);
+        check(1_000, 1_000, Change::None);
+        check(7_000, 100, Change::Restarted);
+        check(u32::MAX - 3_000, 3_000, Change::None);
+        check(u32::MAX - 30_000, 3_000, Change::Restarted);
+        let other = Seen { descr: b"y".to_vec(), ..seen(7_000, 60) };
+        assert_eq!(other.since(&seen(1_000, 0)), Change::Another);
     }
 }

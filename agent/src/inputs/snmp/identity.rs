@@ -298,7 +298,7 @@ impl State {
     }
 }
 
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for letter in name.chars() {
         match letter {
@@ -311,7 +311,7 @@ fn escape(name: &str) -> String {
     out
 }
 
-fn unescape(text: &str) -> Option<String> {
+pub(super) fn unescape(text: &str) -> Option<String> {
     let mut parts = text.split('\\');
     let mut out = parts.next()?.to_owned();
     for part in parts {

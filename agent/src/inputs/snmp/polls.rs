@@ -1,0 +1,193 @@
+//! Which tables of a device are due, and what is said of those that are not.
+//!
+//! A table's class says how often it is worth asking, its budget how often it may be asked. A class's pause is rounded to whole rounds;
+//! a longer pause that a budget sets is never cut short, not by a restart of the device and not after a failure.
+//!
+//! Series of a table that is not due go on: up to [`RESENT_ABOVE`] between two polls nothing is said, since a query looks back further;
+//! beyond, each round says the last value again. The same after rounds in which the device was silent, which ended all its series.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::Timestamp;
+use profiles::{Budget, Class, Plan};
+
+use super::own;
+use crate::series::{Round, SeriesId, SeriesTable};
+
+/// The longest pause between two values of a series that needs no repetition.
+const RESENT_ABOVE: Duration = Duration::from_secs(240);
+/// Silent rounds after which what was held is given up: the table of series forgets soon after.
+const SILENT_ROUNDS_MAX: u64 = SeriesTable::FORGET_AFTER_ROUNDS / 2;
+
+/// A table or a group of scalars.
+#[derive(Debug)]
+struct Poll {
+    name: Arc<str>,
+    /// How often it is worth asking.
+    pause: Duration,
+    /// How often it may be asked.
+    floor: Duration,
+    /// When it was last asked.
+    asked: Option<Instant>,
+    /// Whether the last poll brought nothing.
+    failed: bool,
+    /// When it was last read, for those who look at the values.
+    read: Option<Timestamp>,
+    /// Whether it was read to its end, once it had anything to be said about.
+    complete: Option<bool>,
+    /// Columns that the device itself refuses.
+    refuses: Option<Vec<bool>>,
+    held: Vec<(SeriesId, f64)>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Polls {
+    /// Tables of the plan, then its groups of scalars.
+    polls: Vec<Poll>,
+    tables: usize,
+    interval: Duration,
+    silent: u64,
+    /// Walks that ended early, by table and reason.
+    early: BTreeMap<(usize, &'static str), u64>,
+}
+
+impl Poll {
+    fn new(name: &Arc<str>, class: Class, budget: &Budget) -> Self {
+        let floor = if budget.interval_min > class.pause() { budget.interval_min } else { Duration::ZERO };
+        Self {
+            name: name.clone(),
+            pause: class.pause(),
+            floor,
+            asked: None,
+            failed: false,
+            read: None,
+            complete: None,
+            refuses: None,
+            held: Vec::new(),
+        }
+    }
+
+    fn is_due(&self, now: Instant, interval: Duration) -> bool {
+        let Some(asked) = self.asked else { return true };
+        let past = now.saturating_duration_since(asked);
+        let pause = if self.failed { self.pause.min(RESENT_ABOVE) } else { self.pause };
+        // What is asked for in every round is never measured.
+        (pause.is_zero() || past + interval / 2 >= pause) && past >= self.floor
+    }
+
+    /// Whether rounds lie between two polls.
+    fn is_rare(&self, interval: Duration) -> bool {
+        self.pause.max(self.floor) > interval + interval / 2
+    }
+
+    fn is_resent(&self) -> bool {
+        self.pause.max(self.floor) > RESENT_ABOVE
+    }
+}
+
+impl Polls {
+    pub(super) fn new(plan: &Plan, interval: Duration) -> Self {
+        let tables = plan.tables.iter().map(|table| Poll::new(&table.name, table.class, &table.budget));
+        let groups = plan.scalars.iter().map(|group| Poll::new(&group.name, group.class, &group.budget));
+        let polls = tables.chain(groups).collect();
+        Self { polls, tables: plan.tables.len(), interval, silent: 0, early: BTreeMap::new() }
+    }
+
+    /// Whether a table, or a group of scalars (counted behind the tables), is to be asked for now.
+    pub(super) fn is_due(&self, at: usize, now: Instant) -> bool {
+        self.polls[at].is_due(now, self.interval)
+    }
+
+    /// The device restarted: all is asked for again as soon as budgets allow.
+    pub(super) fn restart(&mut self) {
+        for poll in self.polls.iter_mut().filter(|poll| poll.floor.is_zero()) {
+            poll.asked = None;
+        }
+    }
+
+    /// It was asked for; `read` says whether anything came that the profile can use.
+    pub(super) fn asked(&mut self, at: usize, now: Instant, read: Option<Timestamp>) {
+        let poll = &mut self.polls[at];
+        poll.asked = Some(now);
+        poll.failed = read.is_none();
+        if read.is_some() {
+            poll.read = read;
+            poll.held.clear();
+        }
+    }
+
+    /// How a table ended; `reason` is none where it was read whole.
+    pub(super) fn ended(&mut self, at: usize, reason: Option<&'static str>, is_empty: bool) {
+        let poll = &mut self.polls[at];
+        if let Some(reason) = reason {
+            *self.early.entry((at, reason)).or_default() += 1;
+        }
+        // Nothing is to be said of tables that the device does not have.
+        if reason.is_some() || !is_empty || poll.complete.is_some() {
+            poll.complete = Some(reason.is_none());
+        }
+    }
+
+    /// Whether a table counts as whole where the device itself refuses columns: if it always did.
+    pub(super) fn is_whole(&mut self, at: usize, refused: impl Iterator<Item = bool>) -> bool {
+        let refused: Vec<bool> = refused.collect();
+        let known = self.polls[at].refuses.get_or_insert_with(|| refused.clone());
+        known.iter().zip(&refused).all(|(known, now)| *known || !now)
+    }
+
+    /// A value that came.
+    pub(super) fn hold(&mut self, at: usize, id: SeriesId, value: f64) {
+        let interval = self.interval;
+        let poll = &mut self.polls[at];
+        if poll.is_rare(interval) {
+            poll.held.push((id, value));
+        }
+    }
+
+    /// The device did not answer: all its series end.
+    pub(super) fn silent(&mut self) {
+        self.silent += 1;
+        if self.silent == SILENT_ROUNDS_MAX {
+            self.polls.iter_mut().for_each(|poll| poll.held.clear());
+            self.restart();
+        }
+    }
+
+    /// Series of what was not asked for, or did not answer, go on.
+    pub(super) fn go_on(&mut self, now: Instant, round: &mut Round<'_>) {
+        let was_silent = std::mem::take(&mut self.silent) > 0;
+        for poll in &self.polls {
+            if poll.asked == Some(now) && !poll.failed {
+                continue;
+            }
+            let says = was_silent || poll.is_resent();
+            for (id, value) in &poll.held {
+                if says {
+                    round.put_again(*id, *value);
+                } else {
+                    round.keep(*id);
+                }
+            }
+        }
+    }
+
+    /// What is said of the tables themselves.
+    pub(super) fn report(&self, round: &mut Round<'_>) {
+        for (at, poll) in self.polls.iter().enumerate() {
+            if let Some(complete) = poll.complete.filter(|_| at < self.tables) {
+                round.metric(&own::WALK_COMPLETE, &[&poll.name], f64::from(u8::from(complete)));
+            }
+            if let Some(read) =
+                poll.read.filter(|_| poll.is_resent() && (at >= self.tables || poll.complete.is_some()))
+            {
+                round.metric(&own::LAST_POLL, &[&poll.name], read.as_millis() as f64 / 1000.0);
+            }
+        }
+        for (&(at, reason), &count) in &self.early {
+            round.metric(&own::WALKS_ENDED_EARLY, &[&self.polls[at].name, reason], count as f64);
+        }
+    }
+}
