@@ -41,7 +41,7 @@ pub enum Word {
         /// Whom to ask, and how.
         #[command(flatten)]
         asking: Asking,
-        /// A folder of profiles that count before the program's own.
+        /// A folder of profiles that count before the program's own [default: that of the settings].
         #[arg(long, value_name = "FOLDER")]
         profiles: Option<PathBuf>,
         /// Every sample, not only how many.
@@ -77,7 +77,11 @@ pub async fn run(word: &Word, settings: Option<&Settings>) -> anyhow::Result<()>
             Ok(())
         }
         Word::Explain { asking, profiles, samples } => {
-            let set = trials::load(profiles.as_deref())?;
+            let of_settings = || {
+                let settings = settings?;
+                settings.inputs.snmp_common.profiles.as_ref().map(|folder| settings.base.join(folder))
+            };
+            let set = trials::load(profiles.clone().or_else(of_settings).as_deref())?;
             print!("{}", explain::explain(&asking.target(settings)?, &set, *samples).await?);
             Ok(())
         }

@@ -191,3 +191,70 @@ impl Polls {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll(class: Class, every_secs: u64) -> Poll {
+        let interval_min = class.pause().max(Duration::from_secs(every_secs));
+        let budget = Budget { interval_min, rows_max: 100, repetitions_max: None };
+        Poll::new(&"t".into(), class, &budget)
+    }
+
+    /// In which of the rounds to come, counted from one in which it was asked for, it is asked for again.
+    #[track_caller]
+    fn check(mut poll: Poll, interval_secs: u64, failed: bool, expected: u32) {
+        let (start, interval) = (Instant::now(), Duration::from_secs(interval_secs));
+        assert!(poll.is_due(start, interval), "what was never asked for is due");
+        (poll.asked, poll.failed) = (Some(start), failed);
+        // Rounds are never quite on time.
+        let at = |round: u32| start + interval * round - Duration::from_millis(3);
+        assert_eq!((1..=100).find(|round| poll.is_due(at(*round), interval)), Some(expected));
+    }
+
+    #[test]
+    fn a_class_s_pause_is_rounded_to_rounds() {
+        check(poll(Class::Fast, 0), 60, false, 1);
+        check(poll(Class::Slow, 0), 60, false, 4);
+        check(poll(Class::Slow, 0), 100, false, 2);
+        check(poll(Class::Slow, 0), 600, false, 1);
+        check(poll(Class::Hourly, 0), 60, false, 60);
+    }
+
+    #[test]
+    fn a_budget_s_pause_is_never_cut_short() {
+        check(poll(Class::Fast, 60), 60, false, 2);
+        check(poll(Class::Slow, 300), 60, false, 6);
+        check(poll(Class::Hourly, 4000), 60, true, 67);
+    }
+
+    #[test]
+    fn what_brought_nothing_is_asked_for_again_sooner() {
+        check(poll(Class::Hourly, 0), 60, true, 4);
+        check(poll(Class::Fast, 0), 60, true, 1);
+    }
+
+    #[test]
+    fn a_restart_makes_all_due_that_budgets_allow() {
+        let polls = vec![poll(Class::Hourly, 0), poll(Class::Hourly, 4000)];
+        let interval = Duration::from_secs(60);
+        let mut polls = Polls { polls, tables: 2, interval, silent: 0, early: BTreeMap::new() };
+        let now = Instant::now();
+        polls.asked(0, now, Some(Timestamp::from_millis(1)));
+        polls.asked(1, now, Some(Timestamp::from_millis(1)));
+        polls.restart();
+        assert_eq!([0, 1].map(|at| polls.is_due(at, now + interval)), [true, false]);
+    }
+
+    #[test]
+    fn columns_that_a_device_always_refused_do_not_make_its_table_partial() {
+        let polls = vec![poll(Class::Fast, 0)];
+        let interval = Duration::from_secs(60);
+        let mut polls = Polls { polls, tables: 1, interval, silent: 0, early: BTreeMap::new() };
+        assert!(polls.is_whole(0, [false, true].into_iter()));
+        assert!(polls.is_whole(0, [false, false].into_iter()));
+        assert!(polls.is_whole(0, [false, true].into_iter()));
+        assert!(!polls.is_whole(0, [true, true].into_iter()));
+    }
+}

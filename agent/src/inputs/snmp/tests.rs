@@ -46,9 +46,49 @@ fn context(folder: &Path) -> Context {
 /// A device under test: its agent, its input, its table of series.
 struct Bench {
     agent: Agent,
+    poller: Poller,
+}
+
+/// An input and its table of series.
+struct Poller {
     input: Box<dyn Input>,
     table: SeriesTable,
     rounds: i64,
+    /// Series that ended in the last round.
+    ended: Vec<String>,
+}
+
+impl Poller {
+    fn new(group: &str, shared: Shared, folder: &Path) -> Self {
+        let config: Config = settings::parse(group, "test").expect("good settings");
+        let group = Group::new(config, context(folder), shared);
+        let mut targets = group.expect("good settings").refresh().expect("readable").expect("the first list");
+        assert_eq!(targets.len(), 1);
+        let input = (targets.remove(0).build)();
+        let table = input.new_table();
+        Self { input, table, rounds: 0, ended: Vec::new() }
+    }
+
+    /// One round: live series by their text, and the error if there is one.
+    async fn round(&mut self) -> (BTreeMap<String, f64>, Option<String>) {
+        self.rounds += 1;
+        let mut round = Round::begin(&mut self.table, Timestamp::from_millis(self.rounds), Vec::new());
+        let error = self.input.collect(&mut round).await.err().map(|error| error.to_string());
+        let (points, _) = round.finish();
+        type Points = Vec<crate::series::Point>;
+        let (stale, live): (Points, Points) = points.iter().partition(|point| is_stale(point.value));
+        let mut text = |series: crate::series::SeriesId| self.table.entry(series).labels.to_string();
+        let named = live.iter().map(|point| (text(point.series), point.value)).collect();
+        self.ended = stale.iter().map(|point| text(point.series)).collect();
+        (named, error)
+    }
+
+    /// A round that must be without fault.
+    async fn good_round(&mut self) -> BTreeMap<String, f64> {
+        let (series, error) = self.round().await;
+        assert_eq!(error, None);
+        series
+    }
 }
 
 impl Bench {
@@ -61,32 +101,16 @@ impl Bench {
              targets: [{{name: sw1, address: \"{}\"}}]\n",
             agent.address()
         );
-        let config: Config = settings::parse(&text, "test").expect("good settings");
-        let mut group = Group::new(config, context(folder.path()), Shared::new(Memory::volatile()))
-            .expect("good settings");
-        let mut targets = group.refresh().expect("readable").expect("the first list");
-        assert_eq!(targets.len(), 1);
-        let input = (targets.remove(0).build)();
-        let table = input.new_table();
-        Self { agent, input, table, rounds: 0 }
+        let poller = Poller::new(&text, Shared::new(Memory::volatile()), folder.path());
+        Self { agent, poller }
     }
 
-    /// One round: live series by their text, and the error if there is one.
     async fn round(&mut self) -> (BTreeMap<String, f64>, Option<String>) {
-        self.rounds += 1;
-        let mut round = Round::begin(&mut self.table, Timestamp::from_millis(self.rounds), Vec::new());
-        let error = self.input.collect(&mut round).await.err().map(|error| error.to_string());
-        let (points, _) = round.finish();
-        let live = points.iter().filter(|point| !is_stale(point.value));
-        let named = live.map(|point| (self.table.entry(point.series).labels.to_string(), point.value));
-        (named.collect(), error)
+        self.poller.round().await
     }
 
-    /// A round that must be without fault.
     async fn good_round(&mut self) -> BTreeMap<String, f64> {
-        let (series, error) = self.round().await;
-        assert_eq!(error, None);
-        series
+        self.poller.good_round().await
     }
 }
 
@@ -386,3 +410,5 @@ fn the_examples_in_the_documentation_are_good_settings() {
         assert!(list.iter().all(|target| target.address.parse::<Address>().is_ok()));
     }
 }
+
+mod devices;

@@ -85,23 +85,24 @@ impl Asking {
         let known =
             settings.and_then(|settings| known(settings, &self.target).map(|known| (settings, known)));
         let address = known.as_ref().map_or(&*self.target, |(_, (_, target))| &target.address);
-        let credential = match (self.credentials.given()?, known) {
-            (Some(credential), _) => credential,
+        let credentials = match (self.credentials.given()?, known) {
+            (Some(credential), _) => vec![credential],
             (None, Some((settings, (group, target)))) => of_settings(settings, group, target)?,
             (None, None) => bail!(
                 "no community and no user: name a device of the settings (--config), set {COMMUNITY_VARIABLE}, or say where the \
                  secret is by --community-file, or who asks by --user"
             ),
         };
-        let mut target = Target::new(self.target.as_str(), lookup(address)?, vec![credential]);
+        let mut target = Target::new(self.target.as_str(), lookup(address)?, credentials);
         if let Some(text) = &self.timeout {
             target.timeout = text.parse::<Span>().with_context(|| format!("--timeout {text}"))?.get();
             ensure!(target.timeout > Duration::ZERO, "--timeout {text}: it must be more than 0");
             target.timeout_max = target.timeout_max.max(target.timeout);
         }
         target.retries = self.retries.unwrap_or(target.retries);
-        target.bind = self.bind;
+        target.bind = self.bind.or(known.and_then(|(_, (group, target))| target.bind.or(group.bind)));
         target.accept_reply_from.clone_from(&self.accept_reply_from);
+        target.accept_reply_from.extend(known.iter().flat_map(|(_, (_, target))| &target.accept_reply_from));
         Ok(target)
     }
 }
@@ -112,11 +113,14 @@ fn known<'a>(settings: &'a Settings, name: &str) -> Option<(&'a Config, &'a Targ
     settings.inputs.snmp.iter().find_map(|group| Some((group, group.targets.iter().find(is_it)?)))
 }
 
-fn of_settings(settings: &Settings, group: &Config, target: &TargetConfig) -> anyhow::Result<Credential> {
-    let secret = target.community.as_ref().or(group.community.as_ref());
-    let secret = secret.with_context(|| format!("the settings give {} no community", target.address))?;
-    let community = Community::new(secret.read(&settings.base)?.expose());
-    Ok(Credential::Community { version: target.version.unwrap_or(group.version).into(), community })
+fn of_settings(
+    settings: &Settings,
+    group: &Config,
+    target: &TargetConfig,
+) -> anyhow::Result<Vec<Credential>> {
+    let common = &settings.inputs.snmp_common;
+    let found = crate::inputs::snmp::credentials(group, target, common, &settings.base);
+    found.map_err(|mistake| anyhow::anyhow!("the settings of {}: {mistake}", target.address))
 }
 
 impl Credentials {
