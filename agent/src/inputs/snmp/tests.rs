@@ -408,6 +408,17 @@ fn the_examples_in_the_documentation_are_good_settings() {
         let (_, list) = blocks.find(|(kind, _)| *kind == "yaml").expect("a list of devices");
         let list: Vec<TargetConfig> = settings::parse(list, name).expect("a good list");
         assert!(list.iter().all(|target| target.address.parse::<Address>().is_ok()));
+        #[derive(Deserialize)]
+        struct Whole {
+            inputs: crate::inputs::Config,
+        }
+        let (_, shared) = blocks.find(|(kind, _)| *kind == "yaml").expect("what groups share");
+        let whole: Whole = settings::parse(shared, name).expect("good settings");
+        let (inputs, targets) = (&whole.inputs, &whole.inputs.snmp[0].targets);
+        assert!(
+            inputs.snmp[0].credentials.iter().all(|used| inputs.snmp_common.credentials.contains_key(used))
+        );
+        assert!(targets.iter().all(|target| target.address.parse::<Address>().is_ok()));
     }
 }
 
