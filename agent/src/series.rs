@@ -398,6 +398,11 @@ impl<'a> Round<'a> {
         id
     }
 
+    /// Series and values of this round so far.
+    pub fn values(&self) -> impl Iterator<Item = (SeriesId, f64)> + '_ {
+        self.points.iter().map(|point| (point.series, point.value))
+    }
+
     /// A series goes on although nothing is said of it in this round.
     ///
     /// # Panics

@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use journal::disk::RealDisk;
@@ -351,40 +351,68 @@ impl Plans {
 /// What all groups of one agent share.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
+    core: Arc<Core>,
+    library: Library,
+    credentials: Arc<BTreeMap<String, CredentialConfig>>,
+    sites: Arc<BTreeMap<String, Arc<Site>>>,
+}
+
+/// What outlives a reload of the settings, because devices that stay the same go on with it: one engine, one owner of each file, and
+/// credentials that are renewed for all who use them.
+#[derive(Debug)]
+pub(crate) struct Core {
     /// Started when the first device is asked, so that checking settings starts nothing.
-    engine: Arc<Mutex<Option<Engine>>>,
+    engine: Mutex<Option<Engine>>,
     /// First indices of interfaces.
     memory: Arc<Memory>,
     /// Where what the engine learned is kept.
     keep: Arc<Keep>,
-    library: Library,
-    credentials: Arc<BTreeMap<String, CredentialConfig>>,
-    sites: Arc<BTreeMap<String, Arc<Site>>>,
     /// Every credential that is in use, so that keys are derived once.
-    in_use: Arc<Mutex<Vec<Arc<Credential>>>>,
+    in_use: Mutex<Vec<Arc<Credential>>>,
+}
+
+impl Core {
+    fn new(memory: Memory, keep: Keep) -> Arc<Self> {
+        let (engine, in_use) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { engine, memory: Arc::new(memory), keep: Arc::new(keep), in_use })
+    }
+
+    /// That of the agent whose state is in this folder.
+    fn of_folder(folder: &Path) -> Arc<Self> {
+        static KNOWN: Mutex<Vec<(PathBuf, Weak<Core>)>> = Mutex::new(Vec::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(_, core)| core.strong_count() > 0);
+        let same = known.iter().find(|(other, _)| other == folder);
+        if let Some(core) = same.and_then(|(_, core)| core.upgrade()) {
+            core.forget_unused();
+            return core;
+        }
+        let disk = Arc::new(RealDisk);
+        let core = Self::new(Memory::in_folder(disk.clone(), folder), Keep::in_folder(disk, folder));
+        known.push((folder.to_owned(), Arc::downgrade(&core)));
+        core
+    }
+
+    fn forget_unused(&self) {
+        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        in_use.retain(|credential| Arc::strong_count(credential) > 1);
+    }
 }
 
 impl Shared {
+    #[cfg(test)]
     fn new(memory: Memory) -> Self {
-        Self {
-            engine: Arc::default(),
-            memory: Arc::new(memory),
-            keep: Arc::new(Keep::nowhere()),
-            library: Library::embedded(),
-            credentials: Arc::default(),
-            sites: Arc::default(),
-            in_use: Arc::default(),
-        }
+        Self::of(Core::new(memory, Keep::nowhere()))
+    }
+
+    fn of(core: Arc<Core>) -> Self {
+        let (credentials, sites) = (Arc::default(), Arc::default());
+        Self { core, library: Library::embedded(), credentials, sites }
     }
 
     fn with(common: &Common, context: &Context) -> Result<Self, Mistake> {
-        let mut shared = match &context.state {
-            Some(folder) => Self {
-                keep: Arc::new(Keep::in_folder(Arc::new(RealDisk), folder)),
-                ..Self::new(Memory::in_folder(Arc::new(RealDisk), folder))
-            },
-            None => Self::new(Memory::volatile()),
-        };
+        let volatile = || Core::new(Memory::volatile(), Keep::nowhere());
+        let mut shared = Self::of(context.state.as_deref().map_or_else(volatile, Core::of_folder));
         if let Some(folder) = &common.profiles {
             let library = Library::with_folder(&context.base.join(folder));
             shared.library = library.map_err(|mistake| mistake.under("profiles"))?;
@@ -410,8 +438,9 @@ impl Shared {
 
     /// The credential of these settings, read once for all devices that share it.
     fn credential(&self, config: &CredentialConfig, base: &Path) -> Result<Arc<Credential>, Mistake> {
-        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(credential) = in_use.iter().find(|known| known.is_of(config)) {
+        let mut in_use = self.core.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(credential) = in_use.iter().find(|known| known.is_of(config, base)) {
+            credential.renew()?;
             return Ok(credential.clone());
         }
         let credential = Arc::new(Credential::new(config.clone(), base)?);
@@ -421,11 +450,12 @@ impl Shared {
 
     /// What asks all devices.
     fn engine(&self) -> Result<Handle, CollectError> {
-        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut engine = self.core.engine.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = &*engine {
             return Ok(engine.handle());
         }
-        let options = snmp::engine::Options { learned: self.keep.load(), ..snmp::engine::Options::default() };
+        let options =
+            snmp::engine::Options { learned: self.core.keep.load(), ..snmp::engine::Options::default() };
         let started = Engine::start(options)
             .map_err(|error| CollectError(format!("cannot start the thread that asks devices: {error}")))?;
         Ok(engine.insert(started).handle())
@@ -608,7 +638,9 @@ impl Group {
     }
 
     fn credential(&mut self, config: &CredentialConfig) -> Result<Arc<Credential>, Mistake> {
-        if let Some(credential) = self.credentials.iter().find(|known| known.is_of(config)) {
+        if let Some(credential) =
+            self.credentials.iter().find(|known| known.is_of(config, &self.context.base))
+        {
             return Ok(credential.clone());
         }
         let credential = self.shared.credential(config, &self.context.base)?;

@@ -99,8 +99,8 @@ impl Credential {
     }
 
     /// Whether it is made of these settings.
-    pub(super) fn is_of(&self, config: &CredentialConfig) -> bool {
-        self.config == *config
+    pub(super) fn is_of(&self, config: &CredentialConfig, base: &Path) -> bool {
+        self.config == *config && self.base == base
     }
 
     /// As it is now, and how often it was replaced.

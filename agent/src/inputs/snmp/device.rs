@@ -15,11 +15,11 @@ use snmp::engine::{Harvest, Job, Target};
 use snmp::round::{Table, TableHarvest};
 use snmp::{Limits, Oid, Reason, Value};
 
-use super::polls::Polls;
+use super::polls::{Polls, RESENT_ABOVE};
 use super::sink::{Refused, Stamps, Values, Ways};
 use super::{Address, Plan, Shared, own};
 use crate::inputs::{BoxFuture, CollectError, Input};
-use crate::series::{Round, SeriesTable};
+use crate::series::{Round, SeriesId, SeriesTable};
 
 /// No try waits longer than this, unless its settings say so.
 const TIMEOUT_MAX: Duration = Duration::from_secs(10);
@@ -43,6 +43,9 @@ pub(super) struct Device {
     stamps: Stamps,
     /// When it was last seen to have restarted.
     restarted: Option<Timestamp>,
+    /// When it was asked last, and, where that is more rarely than a query looks back, all that was said then.
+    asked: Option<Instant>,
+    said: Vec<(SeriesId, f64)>,
 }
 
 /// What a device says of itself.
@@ -113,12 +116,14 @@ impl Input for Device {
     }
 
     fn interval(&self) -> Duration {
-        self.plan.interval
+        // In the rounds between, what was said is said again.
+        let rounds = self.plan.interval.as_millis().div_ceil(RESENT_ABOVE.as_millis()).max(1);
+        self.plan.interval / u32::try_from(rounds).expect("an interval is a day at most")
     }
 
     fn timeout(&self) -> Duration {
         // The round ends by itself a little earlier, so that what it found is kept.
-        self.budget() + self.plan.interval / 10
+        self.budget() + self.interval() / 10
     }
 
     fn new_table(&self) -> SeriesTable {
@@ -126,7 +131,7 @@ impl Input for Device {
     }
 
     fn collect<'a>(&'a mut self, round: &'a mut Round<'_>) -> BoxFuture<'a, Result<(), CollectError>> {
-        Box::pin(self.visit(round))
+        Box::pin(self.visit_or_repeat(round))
     }
 }
 
@@ -143,12 +148,37 @@ impl Device {
             refused: Refused::default(),
             stamps: Stamps::default(),
             restarted: None,
+            asked: None,
+            said: Vec::new(),
         }
     }
 
     /// How long the whole round may take.
     fn budget(&self) -> Duration {
-        self.plan.interval.mul_f64(0.8)
+        self.interval().mul_f64(0.8)
+    }
+
+    async fn visit_or_repeat(&mut self, round: &mut Round<'_>) -> Result<(), CollectError> {
+        let (now, step) = (Instant::now(), self.interval());
+        let is_repeated = step < self.plan.interval;
+        if let Some(asked) = self.asked.filter(|_| is_repeated)
+            && now.saturating_duration_since(asked) + step / 2 < self.plan.interval
+        {
+            for (id, value) in &self.said {
+                round.put_again(*id, *value);
+            }
+            return Ok(());
+        }
+        self.asked = Some(now);
+        if is_repeated {
+            round.metric(&own::DEVICE_LAST_POLL, &[], round.timestamp().as_millis() as f64 / 1000.0);
+        }
+        let visited = self.visit(round).await;
+        self.said.clear();
+        if is_repeated {
+            self.said.extend(round.values());
+        }
+        visited
     }
 
     async fn visit(&mut self, round: &mut Round<'_>) -> Result<(), CollectError> {
@@ -163,7 +193,7 @@ impl Device {
         let deadline = started + self.budget();
         let mut visit = Visit { round, target, handle, started, deadline, faults: Vec::new() };
         let answered = self.ask(&mut visit).await;
-        visit.faults.extend(self.shared.memory.warning());
+        visit.faults.extend(self.shared.core.memory.warning());
         if !answered || self.reader.is_none() {
             visit.round.metric(&own::UP, &[], f64::from(u8::from(answered)));
         }
@@ -368,7 +398,7 @@ impl Device {
         let ways = Ways {
             rules: &self.plan.rules,
             exclude: self.plan.exclude.as_ref(),
-            memory: &self.shared.memory,
+            memory: &self.shared.core.memory,
             device: &self.plan.name,
         };
         let mut values =
@@ -387,14 +417,14 @@ impl Device {
     }
 
     async fn save(&self, visit: &mut Visit<'_, '_>) {
-        let (memory, now) = (self.shared.memory.clone(), Instant::now());
+        let (memory, now) = (self.shared.core.memory.clone(), Instant::now());
         if memory.wants_saving(now) {
             let saved = tokio::task::spawn_blocking(move || memory.save(now)).await;
             if let Ok(Err(error)) = saved {
                 visit.faults.push(format!("cannot keep the first indices of interfaces: {error}"));
             }
         }
-        let keep = self.shared.keep.clone();
+        let keep = self.shared.core.keep.clone();
         if keep.takes_turn(now) {
             let learned = visit.handle.learned().await;
             let saved = tokio::task::spawn_blocking(move || keep.save(&learned)).await;

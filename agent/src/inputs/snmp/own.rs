@@ -36,6 +36,8 @@ own! {
     LAST_POLL Gauge "snmp_table_last_poll_timestamp_seconds"
         "When a table that is asked for more rarely than every four minutes was last read; its values are said again until the next time."
         ["table"];
+    DEVICE_LAST_POLL Gauge "snmp_device_last_poll_timestamp_seconds"
+        "When a device whose interval is longer than four minutes was last asked; all its values are said again until the next time." [];
     DISCONTINUITY Gauge "snmp_discontinuity_timestamp_seconds"
         "When the device was last seen to have restarted: its counters began anew." [];
     INTERFACES_LEFT_OUT Gauge "pantau_snmp_interfaces_left_out"

@@ -17,7 +17,7 @@ use super::own;
 use crate::series::{Round, SeriesId, SeriesTable};
 
 /// The longest pause between two values of a series that needs no repetition.
-const RESENT_ABOVE: Duration = Duration::from_secs(240);
+pub(super) const RESENT_ABOVE: Duration = Duration::from_secs(240);
 /// Silent rounds after which what was held is given up: the table of series forgets soon after.
 const SILENT_ROUNDS_MAX: u64 = SeriesTable::FORGET_AFTER_ROUNDS / 2;
 

@@ -47,13 +47,13 @@ fn fleet(device: Played) -> Fleet {
 }
 
 /// Polls the first device of a fleet; `common` is the section `snmp_common`.
-fn poller(fleet: &Fleet, group: &str, common: &str, folder: &Path) -> Poller {
+fn poller(fleet: &Fleet, group: &str, common: &str, folder: &Path, interval: &str) -> Poller {
     std::fs::write(folder.join("community"), "public\n").expect("a good disk");
     std::fs::write(folder.join("phrase"), "only for this test\n").expect("a good disk");
     let common: Common = settings::parse(common, "common").expect("good settings");
     let shared = Shared::with(&common, &context(folder)).expect("good settings");
     let group = format!(
-        "timeout: 500ms\nretries: 0\ninterval: 10s\n{group}\ntargets: [{{name: sw1, address: \"{}\"}}]\n",
+        "timeout: 500ms\nretries: 0\ninterval: {interval}\n{group}\ntargets: [{{name: sw1, address: \"{}\"}}]\n",
         fleet.address(0)
     );
     Poller::new(&group, shared, folder)
@@ -79,7 +79,7 @@ fn count(series: &BTreeMap<String, f64>, name: &str) -> usize {
 async fn a_huawei_switch_shows_its_optics() {
     let folder = tempfile::tempdir().expect("a folder");
     let fleet = fleet(played(HUAWEI).community("public"));
-    let mut poller = poller(&fleet, COMMUNITY, "", folder.path());
+    let mut poller = poller(&fleet, COMMUNITY, "", folder.path(), "10s");
     let series = poller.good_round().await;
     one(&series, "pantau_snmp_profile_info", "profile=\"huawei-vrp\"");
     let port = "ifIndex=\"9\", ifName=\"XGigabitEthernet0/0/1\"";
@@ -96,7 +96,7 @@ async fn a_huawei_switch_shows_its_optics() {
 async fn tables_that_are_not_due_go_on_without_being_asked_for() {
     let folder = tempfile::tempdir().expect("a folder");
     let fleet = fleet(played(HUAWEI).community("public").log(10_000));
-    let mut poller = poller(&fleet, COMMUNITY, "", folder.path());
+    let mut poller = poller(&fleet, COMMUNITY, "", folder.path(), "10s");
     poller.good_round().await;
     let optics = "1.3.6.1.4.1.2011.5.25.31".parse::<snmp::Oid>().expect("good");
     let asked_for_optics = |asked: Vec<simulator::Asked>| {
@@ -112,10 +112,24 @@ async fn tables_that_are_not_due_go_on_without_being_asked_for() {
 }
 
 #[tokio::test]
+async fn a_device_that_is_asked_rarely_says_its_values_again_in_between() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fleet = fleet(played(HUAWEI).community("public"));
+    let mut poller = poller(&fleet, COMMUNITY, "", folder.path(), "10m");
+    assert_eq!(poller.input.interval().as_secs(), 200);
+    let first = poller.good_round().await;
+    assert_eq!(one(&first, "snmp_device_last_poll_timestamp_seconds", ""), 0.001);
+    let before = fleet.counts().requests;
+    assert_eq!(poller.good_round().await, first);
+    assert!(poller.ended.is_empty(), "{:?}", poller.ended);
+    assert_eq!(fleet.counts().requests, before, "nobody was asked");
+}
+
+#[tokio::test]
 async fn after_a_silent_round_slow_series_say_their_last_value_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let fleet = fleet(played(HUAWEI).community("public"));
-    let mut poller = poller(&fleet, COMMUNITY, "", folder.path());
+    let mut poller = poller(&fleet, COMMUNITY, "", folder.path(), "10s");
     let first = poller.good_round().await;
     fleet.device(0).set_faults("silence".parse().expect("a good script"));
     let (series, error) = poller.round().await;
@@ -132,7 +146,7 @@ async fn after_a_silent_round_slow_series_say_their_last_value_again() {
 async fn a_device_that_restarts_is_looked_at_anew() {
     let folder = tempfile::tempdir().expect("a folder");
     let fleet = fleet(played(HUAWEI).community("public"));
-    let mut poller = poller(&fleet, COMMUNITY, "", folder.path());
+    let mut poller = poller(&fleet, COMMUNITY, "", folder.path(), "10s");
     assert_eq!(count(&poller.good_round().await, "snmp_discontinuity_timestamp_seconds"), 0);
     fleet.device(0).reboot(fleet.now());
     let series = poller.good_round().await;
@@ -145,7 +159,7 @@ async fn a_device_that_restarts_is_looked_at_anew() {
 async fn a_device_of_another_kind_gets_another_profile() {
     let folder = tempfile::tempdir().expect("a folder");
     let fleet = fleet(played(HUAWEI).community("public"));
-    let mut poller = poller(&fleet, COMMUNITY, "", folder.path());
+    let mut poller = poller(&fleet, COMMUNITY, "", folder.path(), "10s");
     poller.good_round().await;
     let object = "1.3.6.1.2.1.1.2.0".parse().expect("good");
     let other = "1.3.6.1.4.1.99999.1".parse().expect("good");
@@ -171,7 +185,7 @@ credentials:
     auth: {protocol: sha256, secret: {file: phrase}}
     priv: {protocol: aes128, secret: {file: phrase}}
 ";
-    let mut poller = poller(&fleet, "credentials: [old, ops]", common, folder.path());
+    let mut poller = poller(&fleet, "credentials: [old, ops]", common, folder.path(), "10s");
     let mut series = BTreeMap::new();
     for _ in 0..3 {
         series = poller.round().await.0;
@@ -188,7 +202,7 @@ async fn a_profile_that_is_named_is_not_asked_for() {
     let folder = tempfile::tempdir().expect("a folder");
     let tree = Switch { ports: 3, optics: 3, seed: 1 }.tree().expect("a switch");
     let fleet = fleet(Played::new(Arc::new(tree)).community("public"));
-    let mut poller = poller(&fleet, &format!("{COMMUNITY}\nprofile: if-mib"), "", folder.path());
+    let mut poller = poller(&fleet, &format!("{COMMUNITY}\nprofile: if-mib"), "", folder.path(), "10s");
     let series = poller.good_round().await;
     one(&series, "pantau_snmp_profile_info", "profile=\"if-mib\"");
     assert_eq!((count(&series, "ifHCInOctets"), count(&series, "optics_temperature_celsius")), (3, 0));
@@ -201,7 +215,7 @@ async fn a_profile_of_the_folder_counts_before_the_programs_own() {
     let text = "profile: huawei-vrp\nmatch: [{sys_object_id: 1.3.6.1.4.1.2011}]\nextends: [system]\n";
     std::fs::write(folder.path().join("own/huawei-vrp.yaml"), text).expect("a good disk");
     let fleet = fleet(played(HUAWEI).community("public"));
-    let mut poller = poller(&fleet, COMMUNITY, "profiles: own", folder.path());
+    let mut poller = poller(&fleet, COMMUNITY, "profiles: own", folder.path(), "10s");
     let series = poller.good_round().await;
     assert_eq!((count(&series, "sysUpTime"), count(&series, "ifHCInOctets")), (1, 0), "{series:#?}");
 }
@@ -215,7 +229,7 @@ async fn targets_and_series_are_relabelled() {
          metric_relabel_configs:\n- {{source_labels: [__name__], regex: 'sys.*', action: drop}}\n\
          - {{regex: ifDescr, action: labeldrop}}"
     );
-    let series = poller(&fleet, &group, "", folder.path()).good_round().await;
+    let series = poller(&fleet, &group, "", folder.path(), "10s").good_round().await;
     assert_eq!((count(&series, "sysUpTime"), count(&series, "ifNumber")), (0, 1));
     one(
         &series,
@@ -223,6 +237,25 @@ async fn targets_and_series_are_relabelled() {
         "{ifIndex=\"9\", ifName=\"XGigabitEthernet0/0/1\", instance=\"sw1\", job=\"snmp\", role=\"core\"",
     );
     one(&series, "up", "role=\"core\"");
+}
+
+/// After a reload, devices that stay go on with what they were built with: it must be what the new settings look after. Two memories
+/// of one file would write over each other, and a rotated community would never reach them.
+#[test]
+fn a_reload_keeps_one_engine_one_memory_and_the_credentials_in_use() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("community"), "public\n").expect("a good disk");
+    let context = Context { state: Some(folder.path().into()), ..context(folder.path()) };
+    let config = CredentialConfig::of_community(Secret::File("community".into()), Version::V2c);
+    let first = Shared::with(&Common::default(), &context).expect("good settings");
+    let used = first.credential(&config, folder.path()).expect("readable");
+    std::fs::write(folder.path().join("community"), "changed\n").expect("a good disk");
+    let second = Shared::with(&Common::default(), &context).expect("good settings");
+    assert!(Arc::ptr_eq(&first.core, &second.core));
+    let again = second.credential(&config, folder.path()).expect("readable");
+    assert!(Arc::ptr_eq(&used, &again) && used.generation() == 1);
+    std::fs::remove_file(folder.path().join("community")).expect("it is there");
+    assert!(second.credential(&config, folder.path()).is_err(), "a reload refuses what it cannot read");
 }
 
 #[test]
