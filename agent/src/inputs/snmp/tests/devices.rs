@@ -329,3 +329,32 @@ fn mistakes_of_targets_are_named() {
     check("community: {file: c}\nrelabel_configs: [{action: hashmod}]", "relabel_configs[0]: ");
     check("community: {file: c}\nmetric_relabel_configs: [{regex: '('}]", "metric_relabel_configs[0]: ");
 }
+
+/// Recordings of real devices, where they are at hand: each is read in two rounds without a fault but those that the recording has, no
+/// series ends in between, and every round has the interfaces that the device has.
+#[tokio::test]
+async fn recorded_devices_are_read_round_after_round() {
+    let shared = std::env::var_os("PANTAU_SHARED").map(PathBuf::from);
+    let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
+    let Ok(recordings) = std::fs::read_dir(shared.join("devices/recordings")) else {
+        eprintln!("skipped: there are no recordings in {}", shared.display());
+        return;
+    };
+    let mut read = 0;
+    for path in recordings.map(|entry| entry.expect("readable").path()) {
+        let Ok(recording) = Recording::parse(std::fs::read(&path).expect("readable")) else { continue };
+        let Ok(tree) = Tree::still(&recording) else { continue };
+        let folder = tempfile::tempdir().expect("a folder");
+        let fleet = fleet(Played::new(Arc::new(tree)).community("public"));
+        let group = format!("{COMMUNITY}\nseries_max: 100000");
+        let mut poller = poller(&fleet, &group, "", folder.path(), "60s");
+        let (first, error) = poller.round().await;
+        assert_eq!(one(&first, "up", ""), 1.0, "{}: {error:?}", path.display());
+        let (second, again) = poller.round().await;
+        assert_eq!(count(&first, "ifOperStatus"), count(&second, "ifOperStatus"), "{}", path.display());
+        let ended = &poller.ended;
+        assert!(ended.is_empty(), "{}: {error:?}, {again:?}: {ended:?}", path.display());
+        read += 1;
+    }
+    assert_ne!(read, 0);
+}
