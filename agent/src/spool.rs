@@ -251,6 +251,8 @@ pub(crate) struct Spool {
     listed: Mutex<HashSet<u64>>,
     /// When the cursor was stored last.
     maintaining: Mutex<Duration>,
+    /// The cursor has one writer at a time, and the last one to look at the state writes last.
+    storing: Mutex<()>,
     is_faulty: AtomicBool,
 }
 
@@ -302,6 +304,7 @@ impl Spool {
             restamping: Mutex::new(Restamper { unpacker: Unpacker::new(), packer: Packer::new(ZSTD_LEVEL) }),
             listed: Mutex::new(listed),
             maintaining: Mutex::new(Duration::ZERO),
+            storing: Mutex::new(()),
             is_faulty: AtomicBool::new(false),
         };
         // Before the first number is used: from here on an end without `close` is one without order.
@@ -668,6 +671,7 @@ impl Spool {
     }
 
     fn store(&self) -> Result<(), JournalError> {
+        let _alone = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = self.state().take_to_store();
         let stored = Cursor { at: Position::default(), note: kept.encode() };
         let written = cursor::store(&*self.disk, &self.folder, CURSOR, &stored);

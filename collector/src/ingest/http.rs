@@ -193,21 +193,30 @@ impl Incoming {
         let declared = wire::body::declared_size(self.head.codec, &self.body);
         let small = declared.is_some_and(|declared| declared.max(self.body.len() as u64) <= INLINE_BYTES_MAX);
         if small {
-            return self.ingest.write_with(&self.origin, Work::Here(&|| self.prepare())).await;
+            let here = || self.prepare(INLINE_BYTES_MAX);
+            match self.ingest.write_with(&self.origin, Work::Here(&here)).await {
+                // It is more than it declares (a first frame may say little of those that follow): not on this thread.
+                Err(IngestError::Malformed(WireError::TooLarge { .. })) => {}
+                written => return written,
+            }
         }
         let this = Arc::new(self);
         let apart = Arc::clone(&this);
-        this.ingest.write_with(&this.origin, Work::Apart(Arc::new(move || apart.prepare()))).await
+        this.ingest.write_with(&this.origin, Work::Apart(Arc::new(move || apart.prepare(u64::MAX)))).await
     }
 
-    /// Unpacks and reads; holds the unpacked body only so long.
-    fn prepare(&self) -> PreparedOrNot {
+    /// Unpacks at most so many bytes and reads; holds the unpacked body only so long.
+    fn prepare(&self, bytes_max: u64) -> PreparedOrNot {
         let Self { ingest, origin, head, received_at, .. } = self;
-        let limit = usize::try_from(ingest.config.load().unpacked_max.get()).unwrap_or(usize::MAX);
+        let limit = ingest.config.load().unpacked_max.get().min(bytes_max);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         UNPACKING.with_borrow_mut(|(unpacker, payload)| {
-            unpacker.unpack(head.codec, &self.body, limit, payload)?;
+            let unpacked = unpacker.unpack(head.codec, &self.body, limit, payload);
             let (message, envelope, received_at) = (head.message, head.envelope.as_ref(), *received_at);
-            let prepared = ingest.prepare(super::Request { origin, message, payload, envelope, received_at });
+            let prepared = unpacked.map_err(IngestError::from).and_then(|()| {
+                ingest.prepare(super::Request { origin, message, payload, envelope, received_at })
+            });
+            // After a failure, too: a bomb must not stay in this thread's memory.
             if payload.capacity() > KEPT_BYTES_MAX {
                 *payload = Vec::new();
             }

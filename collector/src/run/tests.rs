@@ -293,6 +293,27 @@ async fn each_bad_request_has_its_status_and_says_that_nothing_was_stored() {
     assert!(metrics.contains("pantau_ingest_requests_total{outcome=\"malformed\"}"), "{metrics}");
 }
 
+/// Only the first frame says how much it holds: what follows may be more than a request thread should unpack.
+#[tokio::test]
+async fn a_body_of_more_than_its_first_frame_declares_is_taken_all_the_same() {
+    let bench = bench("").await;
+    let mut writer = wire::v1::Writer::default();
+    for number in 0..30_000 {
+        let labels = Labels::from_pairs([("__name__", "up"), ("instance", &format!("{number:032}"))]);
+        writer.series(&labels, [(now(), 1.0)]);
+    }
+    let payload = writer.finish();
+    assert!(payload.len() > 1 << 20, "more than is unpacked at once");
+    let mut body = Vec::new();
+    for frame in [&[][..], &payload] {
+        let mut packed = Vec::new();
+        Packer::new(1).pack(Codec::Zstd, frame, &mut packed).expect("packed");
+        body.extend_from_slice(&packed);
+    }
+    let answer = bench.post(&[("content-encoding", "zstd")], body).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
+}
+
 #[tokio::test]
 async fn a_request_that_is_good_in_part_is_stored_in_part() {
     let bench = bench("").await;

@@ -11,7 +11,8 @@ use settings::Mistake;
 /// All profiles; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Library {
-    set: Arc<Set>,
+    /// None for the program's own, which are read when the first device needs them: they are megabytes.
+    set: Option<Arc<Set>>,
     /// Tells other profiles from these.
     fingerprint: u64,
 }
@@ -26,8 +27,7 @@ impl fmt::Debug for Library {
 impl Library {
     /// The program's own.
     pub(super) fn embedded() -> Self {
-        static EMBEDDED: OnceLock<Arc<Set>> = OnceLock::new();
-        Self { set: EMBEDDED.get_or_init(|| Arc::new(Set::embedded())).clone(), fingerprint: 0 }
+        Self { set: None, fingerprint: 0 }
     }
 
     /// The program's own, and over them the files `*.yaml` of a folder.
@@ -43,11 +43,12 @@ impl Library {
             texts.push((name, text));
         }
         let set = Set::load(texts).map_err(|error| Mistake::new(error.to_string()))?;
-        Ok(Self { set: Arc::new(set), fingerprint: hasher.finish() })
+        Ok(Self { set: Some(Arc::new(set)), fingerprint: hasher.finish() })
     }
 
     pub(super) fn set(&self) -> &Set {
-        &self.set
+        static EMBEDDED: OnceLock<Set> = OnceLock::new();
+        self.set.as_deref().unwrap_or_else(|| EMBEDDED.get_or_init(Set::embedded))
     }
 }
 

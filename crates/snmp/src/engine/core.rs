@@ -499,7 +499,11 @@ impl Core {
                 // One id for all tries, as USM's exchange has it.
                 let id = Id { generation, slot, attempt: 0 }.number();
                 let pdu = active.round.pdu(id);
-                let peer = device.peer(active.credential).expect("a user has a peer");
+                let Some(peer) = device.peer(active.credential) else {
+                    // A newer job of this name brought other credentials while this one was under way.
+                    active.unsendable = true;
+                    return self.give_up(now, slot);
+                };
                 let (exchange, out, packet) = (&mut active.exchange, &mut self.writer, &mut self.packet);
                 peer.seal(now, exchange, id, MESSAGE_BYTES_MAX, |out| pdu.write(out), out, packet);
                 id
