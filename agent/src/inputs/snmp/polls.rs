@@ -14,7 +14,7 @@ use model::Timestamp;
 use profiles::{Budget, Class, Plan};
 
 use super::own;
-use crate::series::{Round, SeriesId, SeriesTable};
+use crate::series::{Round, SeriesId, SeriesTable, Stamp};
 
 /// The longest pause between two values of a series that needs no repetition.
 pub(super) const RESENT_ABOVE: Duration = Duration::from_secs(240);
@@ -50,6 +50,8 @@ pub(super) struct Polls {
     tables: usize,
     interval: Duration,
     silent: u64,
+    /// Of which table the held ids are, and since when it forgot none.
+    stamp: Option<Stamp>,
     /// Walks that ended early, by table and reason.
     early: BTreeMap<(usize, &'static str), u64>,
 }
@@ -93,7 +95,7 @@ impl Polls {
         let tables = plan.tables.iter().map(|table| Poll::new(&table.name, table.class, &table.budget));
         let groups = plan.scalars.iter().map(|group| Poll::new(&group.name, group.class, &group.budget));
         let polls = tables.chain(groups).collect();
-        Self { polls, tables: plan.tables.len(), interval, silent: 0, early: BTreeMap::new() }
+        Self { polls, tables: plan.tables.len(), interval, silent: 0, stamp: None, early: BTreeMap::new() }
     }
 
     /// Whether a table, or a group of scalars (counted behind the tables), is to be asked for now.
@@ -159,6 +161,13 @@ impl Polls {
     /// Series of what was not asked for, or did not answer, go on.
     pub(super) fn go_on(&mut self, now: Instant, round: &mut Round<'_>) {
         let was_silent = std::mem::take(&mut self.silent) > 0;
+        let stamp = round.stamp();
+        if self.stamp.replace(stamp).is_some_and(|held_under| held_under != stamp) {
+            // An id may name another series by now: nothing is said rather than something false, and all is read again.
+            self.polls.iter_mut().for_each(|poll| poll.held.clear());
+            self.restart();
+            return;
+        }
         for poll in &self.polls {
             if poll.asked == Some(now) && !poll.failed {
                 continue;
@@ -239,7 +248,7 @@ mod tests {
     fn a_restart_makes_all_due_that_budgets_allow() {
         let polls = vec![poll(Class::Hourly, 0), poll(Class::Hourly, 4000)];
         let interval = Duration::from_secs(60);
-        let mut polls = Polls { polls, tables: 2, interval, silent: 0, early: BTreeMap::new() };
+        let mut polls = Polls { polls, tables: 2, interval, silent: 0, stamp: None, early: BTreeMap::new() };
         let now = Instant::now();
         polls.asked(0, now, Some(Timestamp::from_millis(1)));
         polls.asked(1, now, Some(Timestamp::from_millis(1)));
@@ -247,11 +256,41 @@ mod tests {
         assert_eq!([0, 1].map(|at| polls.is_due(at, now + interval)), [true, false]);
     }
 
+    /// Ids are used again: a value held under an id of before would become another series'.
+    #[test]
+    fn what_was_held_for_a_table_that_is_gone_is_said_of_nothing_else() {
+        let family: &'static crate::series::Family = &own::WALK_COMPLETE;
+        let polls = vec![poll(Class::Hourly, 0)];
+        let interval = Duration::from_secs(60);
+        let mut polls = Polls { polls, tables: 1, interval, silent: 0, stamp: None, early: BTreeMap::new() };
+        let now = Instant::now();
+        let table_of = |name: &str| {
+            let mut table = SeriesTable::new(model::Labels::empty(), 10);
+            let mut round = Round::begin(&mut table, Timestamp::from_millis(1), Vec::new());
+            round.metric(family, &[name], 1.0);
+            let id = round.latest().expect("just added");
+            round.finish();
+            (table, id)
+        };
+        let said_again = |polls: &mut Polls, table: &mut SeriesTable| {
+            let mut round = Round::begin(table, Timestamp::from_millis(2), Vec::new());
+            polls.go_on(now, &mut round);
+            round.finish().0.iter().filter(|point| point.value == 7.0).count()
+        };
+        let (mut first, id) = table_of("optics");
+        polls.asked(0, now - interval, Some(Timestamp::from_millis(1)));
+        polls.hold(0, id, 7.0);
+        assert_eq!(said_again(&mut polls, &mut first), 1, "an hourly value is said again");
+        let (mut second, same_id) = table_of("another");
+        assert_eq!(id, same_id);
+        assert_eq!(said_again(&mut polls, &mut second), 0);
+    }
+
     #[test]
     fn columns_that_a_device_always_refused_do_not_make_its_table_partial() {
         let polls = vec![poll(Class::Fast, 0)];
         let interval = Duration::from_secs(60);
-        let mut polls = Polls { polls, tables: 1, interval, silent: 0, early: BTreeMap::new() };
+        let mut polls = Polls { polls, tables: 1, interval, silent: 0, stamp: None, early: BTreeMap::new() };
         assert!(polls.is_whole(0, [false, true].into_iter()));
         assert!(polls.is_whole(0, [false, false].into_iter()));
         assert!(polls.is_whole(0, [false, true].into_iter()));
