@@ -82,7 +82,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Engine {
     handle: Handle,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Vec<Learned>>>,
 }
 
 impl Engine {
@@ -104,7 +104,7 @@ impl Engine {
         let thread = std::thread::Builder::new().name("snmp".to_owned()).spawn(move || {
             let _closes = CloseOnDrop(&inner);
             let core = Core::new(Bounds { rate, devices_max, park }, jobs_max, learned);
-            thread::run(core, &inner, receive_buffer_bytes, gather);
+            thread::run(core, &inner, receive_buffer_bytes, gather)
         })?;
         Ok(Self { handle: Handle(shared), thread: Some(thread) })
     }
@@ -118,15 +118,27 @@ impl Engine {
     pub fn stats(&self) -> Stats {
         self.handle.stats()
     }
+
+    /// Whether the thread has ended before its time (it panicked): no job is taken any more, and another engine is needed.
+    pub fn has_ended(&self) -> bool {
+        lock(&self.handle.0.commands).is_none()
+    }
+
+    /// Ends the thread and all jobs; what was learned about all devices, to be kept over a restart. Blocks for a moment.
+    pub fn stop(mut self) -> Vec<Learned> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Vec<Learned> {
+        self.handle.0.close();
+        // A panic of the thread has been reported where it happened.
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.handle.0.close();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been reported where it happened.
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 

@@ -635,18 +635,10 @@ impl Core {
         let Some(weight) = active.charged.take() else { return };
         self.links[link].expected -= weight;
         self.all.leave();
-        while let Some(next) = self.links[link].waiting.pop_front() {
-            if self.wake(next, Queue::Link) {
-                break;
-            }
-        }
+        self.wake_next(Queue::Link, link as u32);
         if let Some(site) = site {
             self.sites[site as usize].meter.leave();
-            while let Some(next) = self.sites[site as usize].waiting.pop_front() {
-                if self.wake(next, Queue::Site) {
-                    break;
-                }
-            }
+            self.wake_next(Queue::Site, site);
         }
     }
 
@@ -659,12 +651,24 @@ impl Core {
             return;
         }
         self.stats.in_flight_now -= 1;
-        let device = active.device as usize;
-        self.devices[device].meter.leave();
-        self.devices[device].in_flight.retain(|&other| other != slot);
-        while let Some(next) = self.devices[device].waiting.pop_front() {
-            if self.wake(next, Queue::Device) {
-                break;
+        let device = active.device;
+        self.devices[device as usize].meter.leave();
+        self.devices[device as usize].in_flight.retain(|&other| other != slot);
+        self.wake_next(Queue::Device, device);
+    }
+
+    /// Lets the first that still waits at a gate try again.
+    fn wake_next(&mut self, queue: Queue, at: u32) {
+        loop {
+            let waiting = match queue {
+                Queue::Device => &mut self.devices[at as usize].waiting,
+                Queue::Site => &mut self.sites[at as usize].waiting,
+                Queue::Link => &mut self.links[at as usize].waiting,
+                Queue::None | Queue::Ready | Queue::Time => return,
+            };
+            let Some(next) = waiting.pop_front() else { return };
+            if self.wake(next, queue) {
+                return;
             }
         }
     }
@@ -684,10 +688,28 @@ impl Core {
             self.leave(slot, false);
         }
         let place = &mut self.slots[slot as usize];
-        let Active { job, round, answer, device: at, credential, started, ends, mut cost, refusal, .. } =
-            *place.active.take().expect("a job ends once");
+        let Active {
+            job,
+            round,
+            answer,
+            device: at,
+            site,
+            link,
+            credential,
+            started,
+            ends,
+            mut cost,
+            refusal,
+            ..
+        } = *place.active.take().expect("a job ends once");
         self.free.push(slot);
         self.timers.clear(slot);
+        // It may have been woken to go through a gate and has not: the next one's turn.
+        self.wake_next(Queue::Device, at);
+        self.wake_next(Queue::Link, link);
+        if let Some(site) = site {
+            self.wake_next(Queue::Site, site);
+        }
         self.stats.jobs_now -= 1;
         let mut ended = round.finish(&Reason::Stopped);
         cost.duration = now.saturating_sub(started);

@@ -14,19 +14,26 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::core::{Core, LinkKey, Wire};
 use super::{Command, Shared};
+use crate::round::Learned;
 use crate::udp::{self, Outbox, Receiver};
 
 /// Replies on their way from which on it pays to wait for more of them.
 const MANY: u64 = 8;
 
-/// Runs until it is told to stop.
-pub(super) fn run(mut core: Core, shared: &Arc<Shared>, receive_bytes: usize, gather: Duration) {
+/// Runs until it is told to stop; what was learned until then.
+pub(super) fn run(
+    mut core: Core,
+    shared: &Arc<Shared>,
+    receive_bytes: usize,
+    gather: Duration,
+) -> Vec<Learned> {
     let mut thread = Thread { sockets: Sockets::new(receive_bytes), backlog: VecDeque::new(), gather };
     let started = Instant::now();
     loop {
         let now = started.elapsed();
         if !thread.take_commands(&mut core, shared, now) {
-            return core.stop(now);
+            core.stop(now);
+            return core.learned();
         }
         core.on_time(now);
         thread.sockets.send(&mut core, now);

@@ -148,3 +148,21 @@ fn devices_beyond_the_bound_are_forgotten_and_nothing_else() {
     }
     assert_eq!((net.core.stats.devices_now, net.core.by_address.len()), (20, 20));
 }
+
+/// The one that was let through the gate had been given up meanwhile, and those behind it waited out their time.
+#[test]
+fn who_is_given_up_at_the_gate_lets_the_next_one_through() {
+    let mut net = Net::new([Node::new(3, 20)]);
+    let target = Arc::new(target(1));
+    // One request, so that its end opens the gate once.
+    let first = net.submit(Job { tables: Vec::new(), ..job(&target) });
+    let given_up = net.submit(job(&target));
+    let third = net.submit(job(&target));
+    net.core.pump(net.now, &mut net.outbound);
+    drop(given_up);
+    let started = net.now;
+    net.settle();
+    assert!(first.blocking_recv().expect("a harvest comes always").answered);
+    assert_whole(&third.blocking_recv().expect("a harvest comes always"));
+    assert!(net.now - started < ms(1_000), "{:?}", net.now - started);
+}
