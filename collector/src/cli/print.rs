@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use model::Timestamp;
+use model::{Date, Timestamp};
 use serde::Serialize;
 use settings::SecretText;
 
@@ -167,22 +167,8 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 fn time(millis: i64) -> String {
     let seconds = millis.div_euclid(1000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, day) = date(days);
+    let Date { year, month, day } = Date::from_days(days);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
-}
-
-/// Days since 1970-01-01 as a date of the Gregorian calendar: counted in eras of 400 years that begin on a 1 March, so that the
-/// leap day is a year's last.
-fn date(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! Limits: a label set holds at most [`Labels::BYTES_MAX`] bytes in its encoded form; narrower limits (label count, name
 //! and value length) are policy and belong to the rooms that meet strangers.
 
+mod calendar;
 mod labels;
 mod matcher;
 mod metadata;
@@ -14,6 +15,7 @@ mod region;
 mod sample;
 mod source;
 
+pub use calendar::Date;
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{MetricKind, MetricMetadata};

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use model::Date;
+
 use crate::limits::TEXT_BYTES_MAX;
 
 /// UTF-8 as it is, anything else with replacement characters; without the zero bytes that some agents put at the end.
@@ -151,7 +153,7 @@ pub(crate) fn date(bytes: &[u8]) -> Option<f64> {
     if !good || year < 1970 {
         return None;
     }
-    let local = days_since_1970(year, month.into(), day.into()) * 86_400
+    let local = Date { year, month: month.into(), day: day.into() }.days() * 86_400
         + i64::from(hour) * 3600
         + i64::from(minute) * 60
         + i64::from(second);
@@ -164,14 +166,6 @@ pub(crate) fn date(bytes: &[u8]) -> Option<f64> {
         _ => return None,
     };
     Some((local - offset) as f64 + f64::from(tenths) / 10.0)
-}
-
-/// Days of the Gregorian calendar, counted in years that begin in March so that the leap day comes last.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let era_year = year.rem_euclid(400);
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    year.div_euclid(400) * 146_097 + era_year * 365 + era_year / 4 - era_year / 100 + day_of_year - 719_468
 }
 
 #[cfg(test)]
