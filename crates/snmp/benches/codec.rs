@@ -47,6 +47,8 @@ fn round() -> Round {
         reply_bytes_max: 1472,
         bulk: true,
         time_max: Duration::from_secs(60),
+        bytes_max: 64 << 20,
+        deny: Arc::new([]),
     });
     assert!(round.prepare(Duration::ZERO));
     let pdu = round.pdu(1 << 20);

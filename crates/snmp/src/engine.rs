@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -97,6 +97,8 @@ impl Engine {
             stats: Mutex::new(Stats::default()),
             alarm: Alarm::new()?,
             asleep: AtomicBool::new(false),
+            jobs_waited: AtomicU64::new(0),
+            jobs_waiting: AtomicU64::new(0),
             jobs: Semaphore::new(jobs_max),
         });
         let Options { rate, devices_max, park, receive_buffer_bytes, gather, learned, .. } = options;
@@ -148,18 +150,35 @@ pub struct Handle(Arc<Shared>);
 
 impl Handle {
     /// Carries out a job. Waits for its turn where [`Options::jobs_max`] are under way; dropping the future gives the job up. Needs no
-    /// particular runtime.
+    /// particular runtime. Once the engine has ended everything ends with [`Reason::Stopped`], at once: see [`is_alive`](Self::is_alive).
     pub async fn run(&self, job: Job) -> Harvest {
-        let _permit = self.0.jobs.acquire().await.expect("the semaphore is never closed");
+        let _permit = match self.0.jobs.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _waits = self.0.wait();
+                self.0.jobs.acquire().await.expect("the semaphore is never closed")
+            }
+        };
         let (scalars, tables) = (job.scalars.len(), job.tables.clone());
         let (answer, harvest) = oneshot::channel();
         self.0.push(Command::Job(Box::new(job), answer));
         harvest.await.unwrap_or_else(|_| Harvest::stopped(scalars, &tables))
     }
 
+    /// Whether the engine's thread still takes jobs. It ends when the [`Engine`] is dropped, or by a panic, which is our mistake; whoever
+    /// wants to go on starts another engine.
+    pub fn is_alive(&self) -> bool {
+        lock(&self.0.commands).is_some()
+    }
+
     /// What was sent, received and dropped.
     pub fn stats(&self) -> Stats {
-        *lock(&self.0.stats)
+        let shared = &self.0;
+        Stats {
+            jobs_waited: shared.jobs_waited.load(Ordering::Relaxed),
+            jobs_waiting_now: shared.jobs_waiting.load(Ordering::Relaxed),
+            ..*lock(&shared.stats)
+        }
     }
 
     /// What was learned about all devices, in the order of their names, to be kept over a restart. Nothing if the engine has ended.
@@ -212,10 +231,28 @@ struct Shared {
     alarm: Alarm,
     /// Whether the thread must be woken.
     asleep: AtomicBool,
+    /// Jobs that had to wait for the engine, and those that do now.
+    jobs_waited: AtomicU64,
+    jobs_waiting: AtomicU64,
     jobs: Semaphore,
 }
 
+/// A job waits for the engine as long as this lives.
+struct Waits<'a>(&'a AtomicU64);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
+    fn wait(&self) -> Waits<'_> {
+        self.jobs_waited.fetch_add(1, Ordering::Relaxed);
+        self.jobs_waiting.fetch_add(1, Ordering::Relaxed);
+        Waits(&self.jobs_waiting)
+    }
+
     /// Whoever waits for an answer learns from its end that the engine has ended.
     fn push(&self, command: Command) {
         if let Some(commands) = lock(&self.commands).as_mut() {

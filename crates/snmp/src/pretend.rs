@@ -93,6 +93,8 @@ pub enum Misdeed {
     Empty,
     /// Puts this many bytes behind the message.
     Trailing(usize),
+    /// Writes a SET where the list of bindings should be: the header can be read, the rest not.
+    NoList,
     /// Writes the message's length in the indefinite form.
     IndefiniteLength,
     /// Writes a length far beyond the datagram.
@@ -288,7 +290,8 @@ impl State {
     /// The PDU, its last binding spoiled where that is wanted.
     pub(crate) fn write_pdu(&self, out: &mut Writer, pdu: &Pdu<'_>) {
         out.element(pdu.kind.tag(), |out| {
-            out.element(tag::SEQUENCE, |list| {
+            let list_tag = if self.misdeeds.contains(&Misdeed::NoList) { 0x31 } else { tag::SEQUENCE };
+            out.element(list_tag, |list| {
                 for (at, varbind) in pdu.varbinds.iter().rev().enumerate() {
                     list.element(tag::SEQUENCE, |binding| {
                         let spoils = || self.misdeeds.iter().filter(|_| at == 0);

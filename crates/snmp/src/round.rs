@@ -28,6 +28,7 @@ use crate::value::Value;
 use crate::walk::{Cost, Limit, Limits, Reason};
 
 mod choose;
+mod fence;
 mod learned;
 mod rows;
 
@@ -128,6 +129,12 @@ pub struct Plan {
     pub bulk: bool,
     /// How long the round may take.
     pub time_max: Duration,
+    /// Bytes of all replies of the round, beyond which it ends.
+    pub bytes_max: u64,
+    /// What is never asked, with all that lies below. A column or scalar there ends at once ([`Reason::Denied`]). A column that leads
+    /// through it is read around it: no agent tells where a name lies before it is asked for the one before, so a request may reach
+    /// into it by at most ten rows; these are thrown away, and the next request begins behind it.
+    pub deny: Arc<[Oid]>,
 }
 
 /// What came of a round.
@@ -145,7 +152,7 @@ pub struct Ended {
     pub parked: Vec<bool>,
     /// What was learned about the path.
     pub path: Path,
-    /// Whether any reply came.
+    /// Whether any reply came that can be read.
     pub answered: bool,
     /// Whether the device fell silent before the end.
     pub silent: bool,
@@ -170,7 +177,11 @@ pub struct Round {
     reply_bytes_max: u16,
     bulk: bool,
     time_max: Duration,
+    bytes_left: u64,
+    deny: Arc<[Oid]>,
     started: Option<Duration>,
+    /// Whose turn it is among the tables, and until when.
+    turn: Option<(usize, Duration)>,
     ask: Ask,
     /// Columns of the request that is under way, in its order; scalars when those are asked for.
     asked: Vec<u32>,
@@ -221,6 +232,10 @@ struct TableState {
     bulk: bool,
     bulk_worked: bool,
     parked: bool,
+    /// Turns that it used up without coming to its end.
+    turns: u32,
+    /// Whether less had to be asked for in this round than the habit said.
+    shrunk: bool,
 }
 
 #[derive(Debug)]
@@ -233,6 +248,8 @@ struct Column {
     rows: u32,
     /// Whether it is asked for by itself.
     alone: bool,
+    /// Whether something that is denied lies ahead.
+    fenced: bool,
     bulk: bool,
     /// Hashes of the indices seen, in tables without order.
     seen: Option<HashSet<u64>>,
@@ -242,7 +259,7 @@ struct Column {
 impl Round {
     /// Begins a round.
     pub fn new(plan: Plan) -> Self {
-        let scalars = Scalars::new(plan.scalars);
+        let scalars = Scalars::new(plan.scalars, &plan.deny);
         let mut round = Self {
             scalars,
             tables: Vec::with_capacity(plan.tables.len()),
@@ -251,7 +268,10 @@ impl Round {
             reply_bytes_max: plan.reply_bytes_max,
             bulk: plan.bulk,
             time_max: plan.time_max,
+            bytes_left: plan.bytes_max,
+            deny: plan.deny,
             started: None,
+            turn: None,
             ask: Ask::Nothing,
             asked: Vec::new(),
             repetitions: 1,
@@ -273,18 +293,22 @@ impl Round {
         let (at, first) = (self.tables.len() as u32, self.columns.len());
         let bulk = self.bulk && habit.bulk_rest == 0 && table.repetitions_max > 1;
         for (place, prefix) in table.columns.iter().take(Table::COLUMNS_MAX).enumerate() {
+            let denied = self.deny.iter().any(|deny| prefix.view().strip_prefix(deny.view()).is_some());
+            let fenced = fence::ahead(&self.deny, prefix.view(), prefix.view());
             self.columns.push(Column {
                 table: at,
                 place: place as u16,
                 cursor: prefix.clone(),
                 rows: 0,
-                alone: false,
+                alone: fenced,
+                fenced,
                 bulk,
                 seen: table.unordered.then(HashSet::new),
-                end: parked.then_some(Reason::Parked),
+                end: if denied { Some(Reason::Denied) } else { parked.then_some(Reason::Parked) },
             });
         }
         let count = self.columns.len() - first;
+        let open = self.columns[first..].iter().filter(|column| column.end.is_none()).count();
         let mut rows = Rows::default();
         if !parked {
             let cells = (habit.rows as usize * count).min(100_000);
@@ -298,10 +322,12 @@ impl Round {
             started: None,
             first,
             count,
-            open: if parked { 0 } else { count },
+            open,
             bulk,
             bulk_worked: false,
             parked: false,
+            turns: 0,
+            shrunk: false,
         });
     }
 
@@ -311,8 +337,7 @@ impl Round {
         if now.saturating_sub(started) >= self.time_max {
             self.end_all(&Reason::Limit(Limit::Time));
         }
-        if self.probe {
-            self.probe = false;
+        if std::mem::take(&mut self.probe) {
             self.ask = Ask::Probe { scalars: self.ask == Ask::Scalars };
             self.expected_bytes = OVERHEAD_BYTES * 2;
             return true;
@@ -356,7 +381,7 @@ impl Round {
         if brief { Patience::Brief } else { Patience::Full }
     }
 
-    /// Whether any reply came so far.
+    /// Whether any reply came so far that can be read.
     pub fn answered(&self) -> bool {
         self.replies > 0
     }
@@ -376,6 +401,7 @@ impl Round {
     ) {
         self.replies += 1;
         self.least = false;
+        self.bytes_left = self.bytes_left.saturating_sub(bytes as u64);
         match self.ask {
             Ask::Nothing => {}
             Ask::Probe { scalars } => self.blame_asked(scalars),
@@ -396,11 +422,23 @@ impl Round {
                 self.check_bytes();
             }
         }
+        if self.bytes_left == 0 {
+            self.end_all(&Reason::Limit(Limit::RoundBytes));
+        }
     }
 
-    /// A reply came that cannot be read behind its header.
-    pub fn on_malformed(&mut self, error: ParseError) {
-        self.replies += 1;
+    /// Nothing came but what cannot be read and names no request, retries included.
+    pub fn on_rubbish(&mut self, error: ParseError) {
+        if self.replies == 0 {
+            self.silent = true;
+            return self.end_all(&Reason::Malformed(error));
+        }
+        self.on_malformed(error, 0);
+    }
+
+    /// A reply came that cannot be read behind its header. That is no sign of life: a round in which nothing else comes has no answer.
+    pub fn on_malformed(&mut self, error: ParseError, bytes: usize) {
+        self.bytes_left = self.bytes_left.saturating_sub(bytes as u64);
         match self.ask {
             Ask::Nothing => {}
             Ask::Probe { scalars } => self.blame_asked(scalars),
@@ -421,7 +459,11 @@ impl Round {
         }
         let path = self.path.on_lost(self.expected_bytes);
         if self.least {
-            self.probe = true;
+            self.probe = !fence::denies(&self.deny, self.scalars.probe());
+            if !self.probe {
+                let scalars = self.ask == Ask::Scalars;
+                self.blame_asked(scalars);
+            }
             return;
         }
         self.least = true;
@@ -431,6 +473,7 @@ impl Round {
             for at in 0..self.asked.len() {
                 let table = self.columns[self.asked[at] as usize].table as usize;
                 self.tables[table].habit.repetitions_max = half;
+                self.tables[table].shrunk = true;
             }
         }
     }
@@ -451,9 +494,11 @@ impl Round {
                 columns.by_ref().take(state.count).filter_map(|column| column.end).collect();
             let left_out = state.table.columns.len() - state.count;
             reasons.extend((0..left_out).map(|_| Reason::Limit(Limit::Requests)));
-            if reasons.iter().all(Reason::is_complete) {
+            let whole = reasons.iter().all(Reason::is_complete);
+            if whole {
                 state.habit.rows = rows_most.unwrap_or(0);
             }
+            state.habit.end(whole, state.shrunk);
             tables.push(TableHarvest { rows: state.rows, reasons, cost: state.cost });
             habits.push(state.habit);
             parked.push(state.parked);
@@ -499,7 +544,7 @@ impl Round {
     }
 
     fn take<'p>(&mut self, varbinds: impl Iterator<Item = Result<Varbind<'p>, ParseError>>, bytes: usize) {
-        let Self { tables, columns, asked, hasher, .. } = self;
+        let Self { tables, columns, asked, hasher, deny, .. } = self;
         let most = asked.len() * usize::from(self.repetitions);
         // The last names lie in the packet until it has been read.
         let mut last: Vec<Option<OidRef<'p>>> = vec![None; asked.len()];
@@ -524,7 +569,9 @@ impl Round {
                 match judge(prefix, before, &varbind, rows, column.seen.as_mut(), hasher) {
                     Ok(index) => {
                         last[at] = Some(varbind.name);
-                        if varbind.value.is_exception() {
+                        if varbind.value.is_exception()
+                            || (column.fenced && fence::denies(deny, varbind.name))
+                        {
                             state.cost.skipped += 1;
                         } else {
                             column.rows += 1;
@@ -541,8 +588,14 @@ impl Round {
             at = if at + 1 == asked.len() { 0 } else { at + 1 };
         }
         for (&at, name) in asked.iter().zip(last) {
-            if let Some(name) = name {
-                columns[at as usize].cursor = name.to_oid();
+            let Some(name) = name else { continue };
+            let column = &mut columns[at as usize];
+            column.cursor = name.to_oid();
+            if column.fenced {
+                column.cursor = fence::behind(deny, name).unwrap_or_else(|| name.to_oid());
+                let prefix = &tables[column.table as usize].table.columns[usize::from(column.place)];
+                column.fenced = fence::ahead(deny, prefix.view(), column.cursor.view());
+                column.alone = column.fenced;
             }
         }
         if cells > 0 {
@@ -606,7 +659,9 @@ impl Round {
             return false;
         }
         for &at in &self.asked {
-            let habit = &mut self.tables[self.columns[at as usize].table as usize].habit;
+            let table = &mut self.tables[self.columns[at as usize].table as usize];
+            table.shrunk = true;
+            let habit = &mut table.habit;
             match rows {
                 1 => habit.columns_max = (columns / 2).max(1) as u16,
                 _ => habit.repetitions_max = rows / 2,
@@ -657,8 +712,10 @@ impl Round {
 }
 
 impl Scalars {
-    fn new(names: Arc<[Oid]>) -> Self {
-        let (open, reasons) = ((0..names.len() as u32).collect(), vec![None; names.len()]);
+    fn new(names: Arc<[Oid]>, deny: &[Oid]) -> Self {
+        let denied = |name: &Oid| fence::denies(deny, name.view());
+        let reasons: Vec<_> = names.iter().map(|name| denied(name).then_some(Reason::Denied)).collect();
+        let open = (0..).zip(&reasons).filter(|(_, reason)| reason.is_none()).map(|(at, _)| at).collect();
         Self { names, open, at_once: SCALARS_AT_ONCE, rows: Rows::default(), reasons }
     }
 

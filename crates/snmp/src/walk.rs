@@ -41,6 +41,8 @@ pub enum Limit {
     Requests,
     /// [`Limits::time_max`]
     Time,
+    /// [`Plan::bytes_max`](crate::round::Plan::bytes_max)
+    RoundBytes,
 }
 
 impl std::fmt::Display for Limit {
@@ -50,6 +52,7 @@ impl std::fmt::Display for Limit {
             Self::Bytes => "bytes",
             Self::Requests => "requests",
             Self::Time => "time",
+            Self::RoundBytes => "bytes of all tables",
         })
     }
 }
@@ -98,6 +101,9 @@ pub enum Reason {
     /// The table was silent while the device answered; it is left alone for a while.
     #[error("left alone after it did not answer")]
     Parked,
+    /// The settings say that this is never to be asked.
+    #[error("never asked: the settings deny it")]
+    Denied,
     /// SNMPv3: the device refuses the user, the digest or the level.
     #[error("the device refuses: {0}")]
     Refused(String),
@@ -122,6 +128,7 @@ impl Reason {
             Self::Limit(Limit::Bytes) => "limit_bytes",
             Self::Limit(Limit::Requests) => "limit_requests",
             Self::Limit(Limit::Time) => "limit_time",
+            Self::Limit(Limit::RoundBytes) => "limit_round_bytes",
             Self::Timeout => "timeout",
             Self::Status(_) => "error_status",
             Self::NoSuchObject => "no_such_object",
@@ -130,6 +137,7 @@ impl Reason {
             Self::Malformed(_) => "malformed",
             Self::Repeats(_) => "repeating_oid",
             Self::Parked => "parked",
+            Self::Denied => "denied",
             Self::Refused(_) => "refused",
             Self::Stopped => "stopped",
         }
@@ -147,6 +155,6 @@ pub struct Cost {
     pub bytes: u64,
     /// Cells that were read.
     pub cells: u64,
-    /// Cells that held an exception instead of a value (rows that vanished), left out.
+    /// Cells that held an exception instead of a value (rows that vanished), or lay where the settings deny it, left out.
     pub skipped: u64,
 }

@@ -83,7 +83,7 @@ fn text(learned: &[Learned]) -> String {
         let bytes = [path.goal_bytes, path.proven_bytes, path.ceiling_bytes].map(|bytes| bytes.to_string());
         writeln!(out, "d {} {} {name}", bytes.join(" "), device.credential).expect("a String takes all");
         for (key, habit) in &device.tables {
-            let Habit { repetitions_max, columns_max, cell_bytes, rows, bulk_rest } = habit;
+            let Habit { repetitions_max, columns_max, cell_bytes, rows, bulk_rest, .. } = habit;
             let key = escape(key);
             writeln!(out, "t {repetitions_max} {columns_max} {cell_bytes} {rows} {bulk_rest} {key}")
                 .expect("a String takes all");
@@ -125,6 +125,7 @@ fn table(line: &str) -> Option<(Arc<str>, Habit)> {
         cell_bytes: words.next()?.parse().ok()?,
         rows: words.next()?.parse().ok()?,
         bulk_rest: words.next()?.parse().ok()?,
+        ..Habit::new()
     };
     Some((unescape(words.next()?)?.into(), habit.checked()))
 }
@@ -140,7 +141,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let keep = Keep::in_folder(Arc::new(RealDisk), folder.path());
         assert_eq!(keep.load(), []);
-        let habit = Habit { repetitions_max: 12, columns_max: 5, cell_bytes: 31, rows: 48, bulk_rest: 3 };
+        let habit = Habit {
+            repetitions_max: 12,
+            columns_max: 5,
+            cell_bytes: 31,
+            rows: 48,
+            bulk_rest: 3,
+            ..Habit::new()
+        };
         let device = |name: &str| Learned {
             device: name.into(),
             path: PathTo::restore(1400, 1300, 1472),
@@ -160,7 +168,15 @@ mod tests {
         assert_eq!((learned.len(), learned[0].tables.len()), (1, 1));
         assert_eq!(
             learned[0].tables[0].1,
-            Habit { repetitions_max: 0, columns_max: 0, cell_bytes: 0, rows: 0, bulk_rest: 0 }.checked()
+            Habit {
+                repetitions_max: 0,
+                columns_max: 0,
+                cell_bytes: 0,
+                rows: 0,
+                bulk_rest: 0,
+                ..Habit::new()
+            }
+            .checked()
         );
     }
 

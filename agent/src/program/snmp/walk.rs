@@ -20,7 +20,8 @@ pub(super) const TIME_MAX: Duration = Duration::from_secs(600);
 pub(super) async fn ask(target: &Target, scalars: Vec<Oid>, tables: Vec<Table>) -> anyhow::Result<Harvest> {
     let engine = Engine::start(Options::default()).context("cannot start the SNMP engine")?;
     let job = Job {
-        target: Arc::new(target.clone()),
+        // A walk may bring all that its own bounds allow.
+        target: Arc::new(Target { round_bytes_max: u64::MAX, ..target.clone() }),
         scalars: scalars.into(),
         tables: tables.into_iter().map(Arc::new).collect(),
         deadline: TIME_MAX,

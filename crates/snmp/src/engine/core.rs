@@ -130,6 +130,8 @@ struct Active {
     refusal: Option<Refusal>,
     malformed: Option<ParseError>,
     unsendable: bool,
+    /// Since when a request waits for its turn.
+    waits_since: Option<Duration>,
     started: Duration,
     ends: Duration,
     cost: RoundCost,
@@ -215,14 +217,9 @@ impl Core {
         let device = &mut self.devices[device_at as usize];
         device.jobs += 1;
         let credentials = job.target.credentials.len().min(Target::CREDENTIALS_MAX);
-        let round = Round::new(Plan {
-            scalars: job.scalars.clone(),
-            tables: device.assignments(&job, now),
-            path: device.path,
-            reply_bytes_max: job.target.reply_bytes_max,
-            bulk: !is_v1(&job.target, device.credential),
-            time_max: job.deadline,
-        });
+        let parked = device.parked_tables();
+        let round = Round::new(plan(&job, device, device.credential, now, job.deadline));
+        self.stats.tables_parked_now -= (parked - device.parked_tables()) as u64;
         let ends = now.saturating_add(job.deadline);
         let urgent = job.urgent;
         let mut active = Active {
@@ -244,6 +241,7 @@ impl Core {
             refusal: None,
             malformed: None,
             unsendable: false,
+            waits_since: None,
             started: now,
             ends,
             cost: RoundCost::default(),
@@ -347,6 +345,7 @@ impl Core {
         let (at, _) = idle.min_by_key(|(_, device)| device.used_at).expect("more devices than slots");
         let old = std::mem::replace(&mut self.devices[at], device);
         self.stats.devices_silent_now -= u64::from(old.silent);
+        self.stats.tables_parked_now -= old.parked_tables() as u64;
         let at = at as u32;
         self.by_name.remove(&old.name);
         self.by_address.retain(|_, &mut of| of != at);
@@ -396,12 +395,43 @@ impl Core {
             self.begin_request(slot);
         }
         match self.gates(now, slot) {
-            Some(turn) => turn,
+            Some(turn) => {
+                self.count_wait(now, slot);
+                turn
+            }
             None => {
                 self.transmit(now, slot, wire);
                 Turn::Over
             }
         }
+    }
+
+    /// A request was not let through; counted once, by what it waits for first.
+    fn count_wait(&mut self, now: Duration, slot: u32) {
+        let active = self.slots[slot as usize].active.as_deref_mut().expect("a job is at the gate");
+        if active.waits_since.is_some() {
+            return;
+        }
+        active.waits_since = Some(now);
+        let count = match active.queue {
+            Queue::Device => &mut self.stats.waits_device,
+            Queue::Site => &mut self.stats.waits_site,
+            Queue::Link => &mut self.stats.waits_socket,
+            Queue::Time => &mut self.stats.waits_rate,
+            Queue::Ready | Queue::None => &mut self.stats.waits_engine,
+        };
+        *count += 1;
+        self.stats.waiting_now += 1;
+    }
+
+    /// A request waits no more.
+    fn end_wait(&mut self, now: Duration, slot: u32) {
+        let active = self.slots[slot as usize].active.as_deref_mut().expect("a job waited");
+        let Some(since) = active.waits_since.take() else { return };
+        let waited = now.saturating_sub(since);
+        active.cost.waited += waited;
+        self.stats.waited += waited;
+        self.stats.waiting_now -= 1;
     }
 
     /// A new request: a new generation.
@@ -481,6 +511,7 @@ impl Core {
     }
 
     fn transmit(&mut self, now: Duration, slot: u32, wire: &mut impl Wire) {
+        self.end_wait(now, slot);
         let generation = self.slots[slot as usize].generation;
         let active = self.slots[slot as usize].active.as_deref_mut().expect("a job sends");
         let device = &mut self.devices[active.device as usize];
@@ -499,11 +530,8 @@ impl Core {
                 // One id for all tries, as USM's exchange has it.
                 let id = Id { generation, slot, attempt: 0 }.number();
                 let pdu = active.round.pdu(id);
-                let Some(peer) = device.peer(active.credential) else {
-                    // A newer job of this name brought other credentials while this one was under way.
-                    active.unsendable = true;
-                    return self.give_up(now, slot);
-                };
+                let credential = &target.credentials[active.credential];
+                let peer = device.peer(credential, now).expect("a user's credential has a peer");
                 let (exchange, out, packet) = (&mut active.exchange, &mut self.writer, &mut self.packet);
                 peer.seal(now, exchange, id, MESSAGE_BYTES_MAX, |out| pdu.write(out), out, packet);
                 id
@@ -594,9 +622,10 @@ impl Core {
         match (refused, active.malformed, active.unsendable) {
             (_, _, true) => active.round.abort(&Reason::Unreachable),
             (Some(refused), ..) => active.round.abort(&refused),
-            (_, Some(error), _) => active.round.on_malformed(error),
+            (_, Some(error), _) => active.round.on_rubbish(error),
             _ if !active.round.answered()
-                && self.devices[active.device as usize].only_discovered(active.credential) =>
+                && self.devices[active.device as usize]
+                    .only_discovered(&active.job.target.credentials[active.credential]) =>
             {
                 active.round.abort(&Reason::Refused(NOTHING_BELIEVED.to_owned()));
             }
@@ -609,14 +638,10 @@ impl Core {
     fn begin_again(&mut self, now: Duration, slot: u32) {
         let active = self.slots[slot as usize].active.as_deref_mut().expect("a request belongs to a job");
         let device = &mut self.devices[active.device as usize];
-        active.round = Round::new(Plan {
-            scalars: active.job.scalars.clone(),
-            tables: device.assignments(&active.job, now),
-            path: device.path,
-            reply_bytes_max: active.job.target.reply_bytes_max,
-            bulk: !is_v1(&active.job.target, active.credential),
-            time_max: active.ends.saturating_sub(now),
-        });
+        let parked = device.parked_tables();
+        let left = active.ends.saturating_sub(now);
+        active.round = Round::new(plan(&active.job, device, active.credential, now, left));
+        self.stats.tables_parked_now -= (parked - device.parked_tables()) as u64;
     }
 
     fn make_ready(&mut self, slot: u32) {
@@ -687,6 +712,7 @@ impl Core {
         if self.slots[slot as usize].active.as_ref().is_some_and(|active| active.entered) {
             self.leave(slot, false);
         }
+        self.end_wait(now, slot);
         let place = &mut self.slots[slot as usize];
         let Active {
             job,
@@ -715,15 +741,23 @@ impl Core {
         cost.duration = now.saturating_sub(started);
         let device = &mut self.devices[at as usize];
         device.jobs -= 1;
+        let before = device.parked_tables();
         let parked = device.learn(&job, &mut ended, now.saturating_add(self.bounds.park));
         self.stats.tables_parked += parked as u64;
+        self.stats.tables_parked_now += (device.parked_tables() - before) as u64;
+        // An older job's credentials say nothing about a newer one's.
+        let is_current = device.target.as_ref().is_some_and(|target| Arc::ptr_eq(target, &job.target));
         if ended.answered {
-            device.credential = credential;
+            if is_current {
+                device.credential = credential;
+            }
             self.set_silent(at, false);
-        } else if refusal.is_none() && (cost.timeouts > 0 || (cost.requests > 0 && now >= ends)) {
+        } else if refusal.is_none()
+            && (cost.timeouts > 0 || cost.received_bytes > 0 || (cost.requests > 0 && now >= ends))
+        {
             // One probe a round is all that a silent device costs; with each it may be the next credential's turn.
             let credentials = job.target.credentials.len().clamp(1, Target::CREDENTIALS_MAX);
-            if device.silent {
+            if device.silent && is_current {
                 device.credential = (device.credential + 1) % credentials;
             }
             self.set_silent(at, true);
@@ -738,21 +772,21 @@ impl Core {
             round_trip: device.rtt.smoothed(),
             credential: ended.answered.then_some(credential),
             last_bad: device.last_bad.clone(),
-            engine_id_also_of: self.engine_shared(at),
+            engine_id_also_of: self.engine_shared(at, job.target.credentials.get(credential)),
         };
         // Whoever asked may have gone.
         let _ = answer.send(harvest);
     }
 
     /// Notes whose engine id this is; the other device that has it, if there is one.
-    fn engine_shared(&mut self, at: u32) -> Option<Arc<str>> {
-        let id = *self.devices[at as usize].engine_id()?;
+    fn engine_shared(&mut self, at: u32, credential: Option<&Credential>) -> Option<Arc<str>> {
+        let id = self.devices[at as usize].engine_id(credential?)?;
         let owner = *self.engines.entry(id).or_insert(at);
         if owner == at {
             return None;
         }
         let other = &self.devices[owner as usize];
-        if other.engine_id() != Some(&id) {
+        if !other.has_engine(&id) {
             self.engines.insert(id, at);
             return None;
         }
@@ -773,6 +807,20 @@ const NOTHING_BELIEVED: &str =
 
 /// The largest message that is taken: UDP's largest payload.
 const MESSAGE_BYTES_MAX: u32 = 65_507;
+
+/// What a job's round is given.
+fn plan(job: &Job, device: &mut Device, credential: usize, now: Duration, time_max: Duration) -> Plan {
+    Plan {
+        scalars: job.scalars.clone(),
+        tables: device.assignments(job, now),
+        path: device.path,
+        reply_bytes_max: job.target.reply_bytes_max,
+        bulk: !is_v1(&job.target, credential),
+        time_max,
+        bytes_max: job.target.round_bytes_max,
+        deny: job.target.deny.clone(),
+    }
+}
 
 fn is_v1(target: &Target, credential: usize) -> bool {
     matches!(target.credentials.get(credential), Some(Credential::Community { version: Version::V1, .. }))

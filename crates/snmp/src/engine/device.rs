@@ -9,10 +9,12 @@ use super::meter::Meter;
 use super::rtt::Rtt;
 use super::target::{Credential, Rate, Target};
 use crate::round::{Assignment, Ended, Habit, Learned, Path};
-use crate::usm::Peer;
+use crate::usm::{EngineId, Peer};
 
 /// Tables of one device that are remembered; beyond them everything is learned anew.
 const TABLES_MAX: usize = 4096;
+/// Peers of one device: twice the credentials of a target, for while they change.
+const PEERS_MAX: usize = 2 * Target::CREDENTIALS_MAX;
 
 pub(crate) struct Device {
     pub(crate) name: Arc<str>,
@@ -27,8 +29,9 @@ pub(crate) struct Device {
     pub(crate) credential: usize,
     /// Whether the last round had no answer at all.
     pub(crate) silent: bool,
-    /// One per credential of SNMPv3, made when first used.
-    peers: Vec<Option<Box<Peer>>>,
+    /// One per user and context that asks it, made when first used. They outlive a change of settings: of a device's jobs one may still
+    /// ask as the old user while another asks as the new one.
+    peers: Vec<(Duration, Box<Peer>)>,
     pub(crate) last_bad: Option<Arc<BadPacket>>,
     pub(crate) bad_at: Duration,
     pub(crate) meter: Meter,
@@ -86,11 +89,15 @@ impl Device {
         if self.target.as_ref().is_some_and(|known| Arc::ptr_eq(known, target)) {
             return;
         }
-        // Whose peers they were is not compared: a discovery more is cheap.
-        self.peers.clear();
+        if self.jobs == 0 {
+            let is_named =
+                |peer: &Peer| target.credentials.iter().any(|credential| belongs(peer, credential));
+            self.peers.retain(|(_, peer)| is_named(peer));
+        }
         let moved = self.target.as_ref().is_some_and(|known| known.address != target.address);
         if moved {
             (self.rtt, self.path) = (Rtt::default(), Path::new());
+            self.peers.clear();
         }
         self.meter.set_rate(target.rate);
         self.target = Some(target.clone());
@@ -126,25 +133,54 @@ impl Device {
         count
     }
 
+    /// Tables that are left alone, as of the last job.
+    pub(crate) fn parked_tables(&self) -> usize {
+        self.parked.len()
+    }
+
     /// The peer of a credential of SNMPv3; none for communities.
-    pub(crate) fn peer(&mut self, credential: usize) -> Option<&mut Peer> {
-        let Credential::User { user, context } = self.target.as_ref()?.credentials.get(credential)? else {
-            return None;
-        };
-        if self.peers.len() <= credential {
-            self.peers.resize_with(credential + 1, || None);
-        }
-        let made = || Box::new(Peer::new(user.clone(), context.clone()));
-        Some(self.peers[credential].get_or_insert_with(made))
+    pub(crate) fn peer(&mut self, credential: &Credential, now: Duration) -> Option<&mut Peer> {
+        let Credential::User { user, context } = credential else { return None };
+        let known = self.peers.iter().position(|(_, peer)| belongs(peer, credential));
+        let at = known.unwrap_or_else(|| {
+            if self.peers.len() >= PEERS_MAX {
+                let oldest = (0..PEERS_MAX).min_by_key(|&at| self.peers[at].0).expect("it is full");
+                self.peers.swap_remove(oldest);
+            }
+            self.peers.push((now, Box::new(Peer::new(user.clone(), context.clone()))));
+            self.peers.len() - 1
+        });
+        let (used_at, peer) = &mut self.peers[at];
+        *used_at = now;
+        Some(peer)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn peers_known(&self) -> usize {
+        self.peers.len()
+    }
+
+    fn known_peer(&self, credential: &Credential) -> Option<&Peer> {
+        self.peers.iter().map(|(_, peer)| &**peer).find(|peer| belongs(peer, credential))
     }
 
     /// Whether the device named its engine but nothing it sent to this credential could be believed.
-    pub(crate) fn only_discovered(&self, credential: usize) -> bool {
-        self.peers.get(credential).and_then(|peer| peer.as_ref()).is_some_and(|peer| peer.only_discovered())
+    pub(crate) fn only_discovered(&self, credential: &Credential) -> bool {
+        self.known_peer(credential).is_some_and(Peer::only_discovered)
     }
 
-    /// The engine id that the credential in use has confirmed.
-    pub(crate) fn engine_id(&self) -> Option<&crate::usm::EngineId> {
-        self.peers.get(self.credential)?.as_ref()?.engine_id()
+    /// The engine id that this credential has confirmed.
+    pub(crate) fn engine_id(&self, credential: &Credential) -> Option<EngineId> {
+        self.known_peer(credential)?.engine_id().copied()
     }
+
+    /// Whether any credential has confirmed this engine id.
+    pub(crate) fn has_engine(&self, id: &EngineId) -> bool {
+        self.peers.iter().any(|(_, peer)| peer.engine_id() == Some(id))
+    }
+}
+
+/// Whether a peer is this credential's. Users are the same if they are copies of one another: equal names may have other keys.
+fn belongs(peer: &Peer, credential: &Credential) -> bool {
+    matches!(credential, Credential::User { user, context } if peer.user().is(user) && peer.context() == context)
 }

@@ -35,7 +35,7 @@ pub struct Harvest {
     pub scalar_reasons: Vec<Option<Reason>>,
     /// One for each of [`Job::tables`], in the same order.
     pub tables: Vec<TableHarvest>,
-    /// Whether the device answered anything at all, an error included.
+    /// Whether the device answered anything at all that can be read, an error included.
     pub answered: bool,
     /// What it cost.
     pub cost: RoundCost,
@@ -69,8 +69,10 @@ pub struct RoundCost {
     pub timeouts: u32,
     /// Bytes of UDP payload that were sent.
     pub sent_bytes: u64,
-    /// Bytes of UDP payload of the replies that counted.
+    /// Bytes of UDP payload of the replies to requests under way.
     pub received_bytes: u64,
+    /// Of `duration`, the time that requests waited for limits of device, site, socket and engine.
+    pub waited: Duration,
     /// From the moment the engine took the job up to its end, waiting for limits included.
     pub duration: Duration,
 }
@@ -82,7 +84,7 @@ pub struct BadPacket {
     pub source: SocketAddr,
     /// What is wrong with it.
     pub why: String,
-    /// Its first bytes, at most [`BadPacket::BYTES_MAX`].
+    /// Its first bytes, at most [`BadPacket::BYTES_MAX`]; communities are replaced by `*`.
     pub bytes: Vec<u8>,
     /// How long it was.
     pub length: usize,

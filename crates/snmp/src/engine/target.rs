@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::community::Community;
 use crate::message::Version;
+use crate::oid::Oid;
 use crate::usm::{Context, User};
 
 /// One device. Keep the same `Arc` from round to round; make a new one when a setting changes.
@@ -33,6 +34,10 @@ pub struct Target {
     pub rate: Rate,
     /// Replies are never asked to be larger than this, in bytes of UDP payload. They begin at 1,200 (or here, if that is less).
     pub reply_bytes_max: u16,
+    /// A round that received more than this, in bytes of UDP payload, ends.
+    pub round_bytes_max: u64,
+    /// What is never asked and never walked through, with all that lies below: see [`Plan::deny`](crate::round::Plan::deny).
+    pub deny: Arc<[Oid]>,
 }
 
 impl Target {
@@ -40,6 +45,8 @@ impl Target {
     pub const CREDENTIALS_MAX: usize = 8;
     /// Ethernet's 1,500 bytes without the headers of IPv4 and UDP: what passes without fragments.
     pub const REPLY_BYTES_MAX: u16 = 1472;
+    /// More than any device has that is read every minute; two tables at the bound of [`Limits`](crate::Limits).
+    pub const ROUND_BYTES_MAX: u64 = 64 << 20;
 
     /// A device with the usual settings: 3 s for the first try, 10 s at most, 2 retries.
     pub fn new(name: impl Into<Arc<str>>, address: SocketAddr, credentials: Vec<Credential>) -> Self {
@@ -55,6 +62,8 @@ impl Target {
             retries: 2,
             rate: Rate::DEVICE,
             reply_bytes_max: Self::REPLY_BYTES_MAX,
+            round_bytes_max: Self::ROUND_BYTES_MAX,
+            deny: Arc::new([]),
         }
     }
 }

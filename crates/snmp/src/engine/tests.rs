@@ -111,7 +111,9 @@ async fn dropping_the_engine_ends_its_jobs() {
     while agent.datagrams() == 0 {
         tokio::task::yield_now().await;
     }
+    assert!(handle.is_alive());
     tokio::task::spawn_blocking(move || drop(engine)).await.expect("no panic");
+    assert!(!handle.is_alive());
     let harvest = run.await.expect("no panic");
     assert_eq!(harvest.tables[0].failure(), Some((0, &Reason::Stopped)));
     let harvest = handle.run(job(target("sw", agent.address()))).await;
@@ -131,6 +133,8 @@ async fn a_full_engine_makes_others_wait() {
     );
     assert!(!first.answered);
     assert_whole(&second);
+    let stats = engine.stats();
+    assert_eq!((stats.jobs_waited, stats.jobs_waiting_now), (1, 0));
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ const NEXT_AT_ONCE: usize = 12;
 const ROWS_UNKNOWN: u32 = 6;
 /// Rows at once, and then one column, after a request that was not answered.
 const ROWS_LEAST: u32 = 4;
+/// Rows at once of a column that leads through what is denied.
+const ROWS_AT_FENCE: u32 = 10;
 
 impl Round {
     pub(super) fn choose_scalars(&mut self) -> bool {
@@ -29,7 +31,7 @@ impl Round {
     }
 
     pub(super) fn choose_columns(&mut self, now: Duration) -> bool {
-        while let Some(at) = self.tables.iter().position(|table| table.open > 0) {
+        while let Some(at) = self.whose_turn(now) {
             if let Some(limit) = self.tables[at].exhausted(now) {
                 self.end_table(at, &Reason::Limit(limit));
                 continue;
@@ -41,6 +43,24 @@ impl Round {
             return true;
         }
         false
+    }
+
+    /// The table to go on with. Each gets an equal share of the time that is left, in the order in which they are wanted, and what is
+    /// left after that goes to those that were not done with it: one slow table must not cost the round the others.
+    fn whose_turn(&mut self, now: Duration) -> Option<usize> {
+        if let Some((at, ends)) = self.turn {
+            let state = &mut self.tables[at];
+            if state.open > 0 && now < ends {
+                return Some(at);
+            }
+            state.turns += 1;
+            self.turn = None;
+        }
+        let open = || self.tables.iter().enumerate().filter(|(_, table)| table.open > 0);
+        let (at, _) = open().min_by_key(|(_, table)| table.turns)?;
+        let left = self.ends_at().map_or(Duration::ZERO, |ends| ends.saturating_sub(now));
+        self.turn = Some((at, now.saturating_add(left / open().count() as u32)));
+        Some(at)
     }
 
     /// Settles a request that begins with this table, which has an open column.
@@ -62,10 +82,12 @@ impl Round {
             asked.sort_by_key(|&at| columns[at as usize].rows);
         }
         let remaining = state.remaining(&columns[lead]);
+        let rows_max =
+            state.repetitions_max().min(if columns[lead].fenced { ROWS_AT_FENCE } else { u32::MAX });
         let (count, repetitions) = match (bulk, self.least) {
             (false, _) => (cells.min(NEXT_AT_ONCE), 1),
-            (true, true) => (1, ROWS_LEAST.min(state.repetitions_max())),
-            (true, false) => split(cells, asked.len(), remaining, state.repetitions_max()),
+            (true, true) => (1, ROWS_LEAST.min(rows_max)),
+            (true, false) => split(cells, asked.len(), remaining, rows_max),
         };
         let whole = asked.len() <= count;
         asked.truncate(count.min(state.habit.columns_max.into()).min(COLUMNS_AT_ONCE));

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::Table;
+
 /// The path to one device: how large its replies may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
@@ -98,6 +100,11 @@ impl Default for Path {
     }
 }
 
+/// Twice as many; any number where that is `enough`.
+fn twice(most: u16, enough: u16) -> u16 {
+    if most >= enough / 2 { u16::MAX } else { most * 2 }
+}
+
 /// One table of one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Habit {
@@ -111,17 +118,34 @@ pub struct Habit {
     pub rows: u32,
     /// Rounds to go until GETBULK is tried again; 0 means that it works.
     pub bulk_rest: u16,
+    /// Rounds to go until more rows and columns at once are tried again, where they are held back. Not kept over restarts.
+    pub more_in: u16,
+    /// How many rounds that takes the next time: longer after each time that it was too much.
+    pub more_pause: u16,
 }
 
 impl Habit {
     /// Rounds after which a table is asked by GETBULK again, in case the device was mended.
     const BULK_REST: u16 = 60;
+    /// Rounds after which twice as much is tried again where less had to be asked for: a reply that was lost by chance, or a device
+    /// that was mended, must not cost packets for ever.
+    const MORE_PAUSE: u16 = 16;
+    /// The longest pause, 16 hours of a round a minute: a device that cannot do better is not teased.
+    const MORE_PAUSE_MAX: u16 = 960;
     /// Rows beyond these tell nothing about how to ask.
     const ROWS_MAX: u32 = 1_000_000;
 
     /// Nothing known.
     pub const fn new() -> Self {
-        Self { repetitions_max: u16::MAX, columns_max: u16::MAX, cell_bytes: 24, rows: 0, bulk_rest: 0 }
+        Self {
+            repetitions_max: u16::MAX,
+            columns_max: u16::MAX,
+            cell_bytes: 24,
+            rows: 0,
+            bulk_rest: 0,
+            more_in: 0,
+            more_pause: 0,
+        }
     }
 
     /// Brings numbers from outside into range.
@@ -132,6 +156,8 @@ impl Habit {
             cell_bytes: self.cell_bytes.clamp(8, 8192),
             rows: self.rows.min(Self::ROWS_MAX),
             bulk_rest: self.bulk_rest.min(Self::BULK_REST),
+            more_in: self.more_in.min(Self::MORE_PAUSE_MAX),
+            more_pause: self.more_pause.min(Self::MORE_PAUSE_MAX),
         }
     }
 
@@ -144,6 +170,39 @@ impl Habit {
     pub(super) fn begin(&mut self) {
         self.bulk_rest = self.bulk_rest.saturating_sub(1);
     }
+
+    /// A round ends: whether it read the table whole, and whether less had to be asked for than before.
+    pub(super) fn end(&mut self, whole: bool, shrunk: bool) {
+        if shrunk {
+            let doubled = self.more_pause.saturating_mul(2);
+            self.more_pause = doubled.clamp(Self::MORE_PAUSE, Self::MORE_PAUSE_MAX);
+            self.more_in = self.more_pause;
+            return;
+        }
+        let is_held_back = self.repetitions_max < u16::MAX || self.columns_max < u16::MAX;
+        if !whole || !is_held_back {
+            return;
+        }
+        if self.more_in > 1 {
+            self.more_in -= 1;
+            return;
+        }
+        // After a restart the count begins anew.
+        self.more_pause = self.more_pause.max(Self::MORE_PAUSE);
+        if std::mem::replace(&mut self.more_in, self.more_pause) == 0 {
+            return;
+        }
+        self.columns_max = twice(self.columns_max, Self::COLUMNS_ENOUGH);
+        if self.columns_max == u16::MAX {
+            self.repetitions_max = twice(self.repetitions_max, Table::REPETITIONS_MAX);
+        }
+        if self.repetitions_max == u16::MAX && self.columns_max == u16::MAX {
+            (self.more_in, self.more_pause) = (0, 0);
+        }
+    }
+
+    /// Columns of which no request has more.
+    const COLUMNS_ENOUGH: u16 = 20;
 
     /// A reply with this many bindings in this many bytes.
     pub(super) fn on_cells(&mut self, bytes: usize, cells: usize) {
@@ -217,10 +276,50 @@ mod tests {
 
     #[test]
     fn numbers_from_outside_are_brought_into_range() {
-        let wild =
-            Habit { repetitions_max: 0, columns_max: 0, cell_bytes: 0, rows: u32::MAX, bulk_rest: 9999 };
+        let wild = Habit {
+            repetitions_max: 0,
+            columns_max: 0,
+            cell_bytes: 0,
+            rows: u32::MAX,
+            bulk_rest: 9999,
+            ..Habit::new()
+        };
         let tame = wild.checked();
         assert_eq!((tame.repetitions_max, tame.columns_max, tame.cell_bytes, tame.bulk_rest), (1, 1, 8, 60));
         assert_eq!(Path::restore(0, 0, 0).goal(0), 400);
+    }
+
+    /// Rounds of a device that answers tooBig above `most` rows at once; returns how often it had to.
+    fn refusals(habit: &mut Habit, most: u16, rounds: u32) -> u32 {
+        let mut refusals = 0;
+        for _ in 0..rounds {
+            let mut shrunk = false;
+            while habit.repetitions_max > most {
+                habit.repetitions_max = habit.repetitions_max.min(100) / 2;
+                refusals += 1;
+                shrunk = true;
+            }
+            habit.end(true, shrunk);
+        }
+        refusals
+    }
+
+    #[test]
+    fn what_shrank_grows_again_once_the_device_is_mended() {
+        let mut habit = Habit::new();
+        refusals(&mut habit, 4, 1);
+        assert_eq!(habit.repetitions_max, 3);
+        assert_eq!(refusals(&mut habit, u16::MAX, 200), 0);
+        assert_eq!(habit, Habit::new());
+        // One that can do no better is tried ever more rarely.
+        refusals(&mut habit, 4, 100);
+        assert_eq!(refusals(&mut habit, 4, 10_000), 13);
+        // Columns come back before rows.
+        let mut habit = Habit { repetitions_max: 1, columns_max: 2, ..Habit::new() };
+        (0..300).for_each(|_| habit.end(true, false));
+        assert_eq!(habit, Habit::new());
+        let mut habit = Habit { repetitions_max: 1, ..Habit::new() };
+        (0..300).for_each(|_| habit.end(false, false));
+        assert_eq!(habit.repetitions_max, 1, "what does not go well is not made harder");
     }
 }

@@ -34,6 +34,8 @@ struct Agent {
     /// A binding that cannot be read instead of any under this one.
     garbled: Option<Oid>,
     v1: bool,
+    /// Every name that was asked for.
+    asked: Vec<Oid>,
     /// Requests that came.
     requests: usize,
     /// Bindings that were sent.
@@ -97,6 +99,7 @@ impl Agent {
     fn answer(&mut self, round: &mut Round) {
         let pdu = round.pdu(7);
         self.requests += 1;
+        self.asked.extend(pdu.varbinds.iter().map(|varbind| varbind.name.to_oid()));
         if pdu.varbinds.iter().any(|varbind| under(&varbind.name.to_oid(), &self.silent)) {
             return round.on_silence();
         }
@@ -150,6 +153,8 @@ fn plan(tables: Vec<Assignment>) -> Plan {
         reply_bytes_max: 1472,
         bulk: true,
         time_max: Duration::from_secs(60),
+        bytes_max: 64 << 20,
+        deny: Arc::new([]),
     }
 }
 
@@ -416,7 +421,94 @@ fn the_time_of_a_round_ends_everything() {
     assert!(!ended.tables[0].rows.is_empty(), "what came is kept");
 }
 
+#[test]
+fn a_slow_table_does_not_cost_the_round_the_others() {
+    let (slow, mut agent) = (oid("1.3.6.1.9"), Agent::table(3, 20));
+    agent.cells.extend((1..=500).map(|row| (slow.child(&[row]).expect("short"), row)));
+    let limits = Limits { time_max: Duration::from_secs(3600), ..Limits::default() };
+    let crawl = Table { repetitions_max: 2, limits, ..Table::new("slow", vec![slow.clone()]) };
+    let quick = |key: &str| assign(Table::new(key, (1..=3).map(column).collect()), Habit::new());
+    let tables = vec![assign(crawl, Habit::new()), quick("quick"), quick("last")];
+    let mut round = Round::new(plan(tables));
+    let mut now = Duration::from_secs(1000);
+    while round.prepare(now) {
+        let is_slow = round.pdu(1).varbinds[0].name.strip_prefix(slow.view()).is_some();
+        now += if is_slow { Duration::from_secs(3) } else { Duration::from_millis(10) };
+        agent.answer(&mut round);
+    }
+    let ended = round.finish(&Reason::Stopped);
+    assert_eq!(ended.tables[0].reasons, [Reason::Limit(Limit::Time)]);
+    assert!(ended.tables[1].is_whole() && ended.tables[2].is_whole());
+    // What the others did not need is its own again: all of the minute but a few hundredths.
+    assert!((36..=40).contains(&ended.tables[0].rows.len()), "{}", ended.tables[0].rows.len());
+}
+
+#[test]
+fn the_bytes_of_a_round_are_bounded_over_all_tables() {
+    let cells = (1..=9).flat_map(|c| (1..=50).map(move |r| (column(c).child(&[r]).expect("short"), r)));
+    let agent = Agent { cells: cells.collect(), ..Agent::default() };
+    let table = |c: u32| assign(Table::new(format!("t{c}"), vec![column(c)]), Habit::new());
+    let read = |bytes_max: u64| agent.clone().serve(Plan { bytes_max, ..plan((1..=9).map(table).collect()) });
+    assert!(read(64 << 20).tables.iter().all(TableHarvest::is_whole));
+    let ended = read(4000);
+    assert!(ended.tables[0].is_whole(), "what came before stands");
+    assert_eq!(ended.tables[8].reasons, [Reason::Limit(Limit::RoundBytes)]);
+    let bytes: u64 = ended.tables.iter().map(|table| table.cost.bytes).sum();
+    assert!((4000..6000).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn what_is_denied_is_never_asked() {
+    let mut agent = Agent::table(5, 20);
+    agent.cells.insert(oid("1.3.6.1.2.1.1.3.0"), 1);
+    let deny: Arc<[Oid]> = Arc::new([column(2), oid("1.3.6.1.2.1.1"), column(4).child(&[5]).expect("short")]);
+    let scalars: Arc<[Oid]> = Arc::new([oid("1.3.6.1.2.1.1.3.0"), column(1).child(&[1]).expect("short")]);
+    let ended = agent.serve(Plan { deny: deny.clone(), scalars, ..one(table(4)) });
+    assert_eq!(ended.scalar_reasons, [Some(Reason::Denied), None]);
+    let reasons = &ended.tables[0].reasons;
+    assert_eq!(reasons[1], Reason::Denied);
+    assert!(reasons[0].is_complete() && reasons[2].is_complete() && reasons[3].is_complete(), "{reasons:?}");
+    let cells = cells(&ended.tables[0]);
+    assert_eq!((cells.len(), cells.contains_key(&(3, 5)), cells.contains_key(&(3, 6))), (59, false, true));
+    let denied = agent.asked.iter().filter(|name| fence::denies(&deny, name.view()));
+    // Behind the row that is denied is where the walk goes on.
+    let behind = column(4).child(&[5, i32::MAX as u32]).expect("short");
+    assert!(denied.clone().all(|name| *name == behind) && denied.count() <= 1, "{:?}", agent.asked);
+    // Nor is a device that does not answer asked by it whether it is there.
+    let mut silent = Agent { silent: Some(oid(TABLE)), ..Agent::table(3, 20) };
+    silent.cells.insert(oid("1.3.6.1.4.0"), 1);
+    let other = Table::new("other", vec![oid("1.3.6.1.4")]);
+    let tables = vec![assign(other, Habit::new()), assign(table(3), Habit::new())];
+    let ended = silent.serve(Plan { deny, ..plan(tables) });
+    assert_eq!(ended.tables[1].reasons[0], Reason::Timeout);
+    assert!(!silent.asked.contains(&oid("1.3.6.1.2.1.1.3.0")));
+}
+
 proptest! {
+    /// A walk gives everything but what is denied, and never asks from within a denial but to get out of it.
+    #[test]
+    fn a_walk_goes_around_what_is_denied(
+        names in prop::collection::btree_set(prop::collection::vec(0..4u32, 1..5), 1..60),
+        denials in prop::collection::vec(prop::collection::vec(0..4u32, 1..4), 0..4),
+        unordered in any::<bool>(),
+    ) {
+        let root = oid("1.3.6.1");
+        let deny: Arc<[Oid]> = denials.iter().map(|arcs| root.child(arcs).expect("short")).collect();
+        let names: Vec<Oid> = names.iter().map(|arcs| root.child(arcs).expect("short")).collect();
+        let mut agent = Agent { cells: names.iter().cloned().zip(1..).collect(), ..Agent::default() };
+        let walk = Table { unordered, ..Table::new("walk", vec![root.clone()]) };
+        let ended = agent.serve(Plan { deny: deny.clone(), ..one(walk) });
+        prop_assert!(ended.tables[0].is_whole(), "{:?}", ended.tables[0].reasons);
+        let got: Vec<Oid> = ended.tables[0].cells()
+            .map(|cell| root.child(&cell.index.arcs().collect::<Vec<_>>()).expect("short"))
+            .collect();
+        let expected: Vec<Oid> = names.into_iter().filter(|name| !fence::denies(&deny, name.view())).collect();
+        prop_assert_eq!(got, expected);
+        let within = agent.asked.iter().filter(|name| fence::denies(&deny, name.view()));
+        prop_assert!(within.clone().all(|name| name.view().arcs().last() == Some(i32::MAX as u32)));
+        prop_assert!(within.count() <= deny.len());
+    }
+
     /// Whatever an agent answers, a round ends, within its bounds, with a reason for each column.
     #[test]
     fn a_round_ends_whatever_comes(
@@ -447,7 +539,7 @@ proptest! {
             }}));
             match kind {
                 0 => round.on_silence(),
-                1 => round.on_malformed(fault),
+                1 => round.on_malformed(fault, 100),
                 2 => round.on_reply(ErrorStatus(i32::from(*kind) % 7), steps % 5, varbinds, 100),
                 3 => round.on_reply(ErrorStatus::TOO_BIG, 0, varbinds, 100),
                 _ => round.on_reply(ErrorStatus::NO_ERROR, 0, varbinds, 100),

@@ -216,6 +216,11 @@ impl User {
         }
     }
 
+    /// Whether the other is a copy of this one, and so has its keys.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// How this user's messages are authenticated.
     pub fn auth_protocol(&self) -> Option<AuthProtocol> {
         self.0.auth.as_ref().map(|&(protocol, _)| protocol)

@@ -76,20 +76,45 @@ impl Core {
             return self.bad(now, Some(device), source, packet, &"a reply to a try that was never made");
         }
         let sample = now.saturating_sub(active.sent_at[attempt]);
-        self.answered(now, id.slot, Some(sample), packet.len());
-        let response = Response::read(packet);
-        self.give(now, id.slot, source, response, packet.len(), packet);
+        let active = self.slots[id.slot as usize].active.as_deref_mut().expect("it was found");
+        active.cost.received_bytes += packet.len() as u64;
+        match Response::read(packet) {
+            Ok(Response { status, index, varbinds }) => {
+                self.stats.replies += 1;
+                Self::count_answer(active);
+                active.round.on_reply(status, index, varbinds, packet.len());
+                self.settle(now, id.slot, Some(sample), packet.len());
+            }
+            Err(error) => self.on_unreadable_reply(now, id.slot, source, packet, error),
+        }
+    }
+
+    /// A reply to a request that waits cannot be read behind what says so: the request is over, but it is no sign of life.
+    fn on_unreadable_reply(
+        &mut self,
+        now: Duration,
+        slot: u32,
+        source: SocketAddr,
+        packet: &[u8],
+        error: ParseError,
+    ) {
+        self.stats.malformed += 1;
+        let active = self.slots[slot as usize].active.as_deref_mut().expect("it was found");
+        let device = active.device;
+        active.round.on_malformed(error, packet.len());
+        self.close(now, slot, packet.len());
+        self.bad(now, Some(device), source, packet, &error);
     }
 
     fn on_v3(&mut self, now: Duration, source: SocketAddr, number: i32, packet: &mut [u8]) {
         let Some((id, active)) = self.find(now, source, number, packet) else { return };
         let device = active.device;
-        let (credential, first_try) = (active.credential, active.attempt == 0);
-        let sample = first_try.then(|| now.saturating_sub(active.sent_at[0]));
+        let sample = (active.attempt == 0).then(|| now.saturating_sub(active.sent_at[0]));
         let length = packet.len();
         let (slots, devices) = (&mut self.slots, &mut self.devices);
         let active = slots[id.slot as usize].active.as_deref_mut().expect("it was found");
-        let Some(peer) = devices[device as usize].peer(credential) else {
+        let credential = &active.job.target.credentials[active.credential];
+        let Some(peer) = devices[device as usize].peer(credential, now) else {
             self.stats.wrong_version += 1;
             return self.bad(now, Some(device), source, packet, &"a reply in another version");
         };
@@ -98,7 +123,8 @@ impl Core {
                 Ok((request_id, response)) if request_id == number => {
                     // The bindings lie in the packet, which is nobody else's by now.
                     self.stats.replies += 1;
-                    Self::count_answer(active, length);
+                    active.cost.received_bytes += length as u64;
+                    Self::count_answer(active);
                     active.round.on_reply(response.status, response.index, response.varbinds, length);
                     self.settle(now, id.slot, sample, length);
                 }
@@ -107,11 +133,8 @@ impl Core {
                     self.bad(now, Some(device), source, packet, &"another request id inside");
                 }
                 Err(error) => {
-                    self.stats.malformed += 1;
-                    Self::count_answer(active, length);
-                    active.round.on_malformed(error);
-                    self.settle(now, id.slot, sample, length);
-                    self.bad(now, Some(device), source, packet, &error);
+                    active.cost.received_bytes += length as u64;
+                    self.on_unreadable_reply(now, id.slot, source, packet, error);
                 }
             },
             Ok(Opened::Again) => {
@@ -204,33 +227,31 @@ impl Core {
         Err((foreign, None))
     }
 
-    /// A reply of v1 or v2c counts.
-    fn answered(&mut self, now: Duration, slot: u32, sample: Option<Duration>, length: usize) {
-        self.stats.replies += 1;
-        let active = self.slots[slot as usize].active.as_deref_mut().expect("it was found");
-        Self::count_answer(active, length);
-        self.settle(now, slot, sample, length);
-    }
-
-    fn count_answer(active: &mut Active, length: usize) {
+    fn count_answer(active: &mut Active) {
         active.cost.replies += 1;
-        active.cost.received_bytes += length as u64;
+        active.credentials_left = 0;
         active.refusal = None;
     }
 
     /// The request is over, with an answer.
     fn settle(&mut self, now: Duration, slot: u32, sample: Option<Duration>, length: usize) {
+        let active = self.slots[slot as usize].active.as_deref().expect("it was found");
+        let device = active.device;
+        self.set_silent(device, false);
+        if let Some(sample) = sample {
+            self.devices[device as usize].rtt.measured(sample);
+        }
+        self.close(now, slot, length);
+    }
+
+    /// The request is over, with a datagram of this length.
+    fn close(&mut self, now: Duration, slot: u32, length: usize) {
         self.leave(slot, true);
         let active = self.slots[slot as usize].active.as_deref_mut().expect("it was found");
         active.step = Step::Prepare;
-        active.credentials_left = 0;
         let expected = active.round.expected_bytes();
         let (site, ends, device) = (active.site, active.ends, active.device);
-        self.set_silent(device, false);
         let device = &mut self.devices[device as usize];
-        if let Some(sample) = sample {
-            device.rtt.measured(sample);
-        }
         // What came beyond what was reckoned with.
         let more = length.saturating_sub(expected);
         device.meter.moved(now, more);
@@ -240,29 +261,6 @@ impl Core {
         }
         self.timers.set(slot, ends);
         self.make_ready(slot);
-    }
-
-    fn give(
-        &mut self,
-        now: Duration,
-        slot: u32,
-        source: SocketAddr,
-        response: Result<Response<'_>, ParseError>,
-        length: usize,
-        packet: &[u8],
-    ) {
-        let active = self.slots[slot as usize].active.as_deref_mut().expect("it was found");
-        match response {
-            Ok(Response { status, index, varbinds }) => {
-                active.round.on_reply(status, index, varbinds, length);
-            }
-            Err(error) => {
-                let device = active.device;
-                active.round.on_malformed(error);
-                self.stats.malformed += 1;
-                self.bad(now, Some(device), source, packet, &error);
-            }
-        }
     }
 
     /// Keeps a packet that did not count, for people to look at; in a flood one in a tenth of a second.
@@ -281,7 +279,8 @@ impl Core {
             return;
         }
         device.bad_at = now;
-        let bytes = packet[..packet.len().min(BadPacket::BYTES_MAX)].to_vec();
+        let mut bytes = packet[..packet.len().min(BadPacket::BYTES_MAX)].to_vec();
+        mask_communities(&mut bytes, device.target.as_deref());
         let bad = BadPacket { source, why: why.to_string(), bytes, length: packet.len() };
         device.last_bad = Some(Arc::new(bad));
     }
@@ -293,4 +292,82 @@ fn may_answer(target: &Target, source: SocketAddr) -> bool {
     let known = ip == target.address.ip().to_canonical()
         || target.accept_reply_from.iter().any(|other| other.to_canonical() == ip);
     known && source.port() == target.address.port()
+}
+
+/// Hides the community that a packet bears, whoever's it is, and any of the device's own wherever it stands: packets that cannot be
+/// read are shown to people, printed and sent around.
+fn mask_communities(packet: &mut [u8], target: Option<&Target>) {
+    /// Shorter ones are hidden only where their length stands before them: elsewhere too much else looks like them.
+    const ANYWHERE_MIN: usize = 4;
+    if let Some(place) = community_field(packet) {
+        packet[place].fill(b'*');
+    }
+    for credential in target.iter().flat_map(|target| &target.credentials) {
+        let Credential::Community { community, .. } = credential else { continue };
+        let secret = community.as_bytes();
+        let Some(last) = packet.len().checked_sub(secret.len().max(1)) else { continue };
+        for at in 0..=last {
+            let is_field = at >= 2 && packet[at - 2] == 4 && usize::from(packet[at - 1]) == secret.len();
+            if packet[at..].starts_with(secret) && (is_field || secret.len() >= ANYWHERE_MIN) {
+                packet[at..at + secret.len()].fill(b'*');
+            }
+        }
+    }
+}
+
+/// Where the community of a message of v1 or v2c lies. Lengths are not believed: what follows the version is taken for it as far as the
+/// packet goes.
+fn community_field(packet: &[u8]) -> Option<std::ops::Range<usize>> {
+    let length_bytes = |at: usize| -> Option<usize> {
+        let first = usize::from(*packet.get(at)?);
+        Some(if first > 0x80 { 1 + (first & 0x7f) } else { 1 })
+    };
+    let version_at = 1 + length_bytes(1)?;
+    let [2, 1, 0 | 1] = *packet.get(version_at..version_at + 3)? else { return None };
+    let length_at = version_at + 4;
+    let size = length_bytes(length_at)?;
+    let start = length_at + size;
+    let digits = packet.get(length_at + usize::from(size > 1)..start)?;
+    let length = digits.iter().fold(0_usize, |length, &byte| length.saturating_mul(256) + usize::from(byte));
+    Some(start..start.saturating_add(length).min(packet.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::community::Community;
+    use crate::message::Version;
+
+    #[test]
+    fn communities_are_hidden_in_what_people_see() {
+        let target = |community: &str| {
+            let community = Community::new(community);
+            let credential = Credential::Community { version: Version::V2c, community };
+            Target::new("sw1", ([10, 0, 0, 1], 161).into(), vec![credential])
+        };
+        let check = |packet: &[u8], community: &str, expected: &[u8]| {
+            let mut shown = packet.to_vec();
+            mask_communities(&mut shown, Some(&target(community)));
+            assert_eq!(shown.escape_ascii().to_string(), expected.escape_ascii().to_string());
+        };
+        check(b"\x30\x20\x02\x01\x01\x04\x06public\xa2", "public", b"\x30\x20\x02\x01\x01\x04\x06******\xa2");
+        // Another's, in long forms, cut off, without end, with bytes missing before it.
+        check(b"\x30\x20\x02\x01\x00\x04\x05other\xa2", "public", b"\x30\x20\x02\x01\x00\x04\x05*****\xa2");
+        check(
+            b"\x30\x82\x00\x20\x02\x01\x01\x04\x81\x05other\xa2",
+            "x",
+            b"\x30\x82\x00\x20\x02\x01\x01\x04\x81\x05*****\xa2",
+        );
+        check(b"\x30\x80\x02\x01\x01\x04\x7fother", "x", b"\x30\x80\x02\x01\x01\x04\x7f*****");
+        check(b"\x04\x06public public", "public", b"\x04\x06****** ******");
+        check(b"ab\x04\x02ab", "ab", b"ab\x04\x02**");
+        check(b"", "public", b"");
+        check(b"\x30", "", b"\x30");
+        // A message of v3 has none.
+        check(b"\x30\x20\x02\x01\x03\x30\x03abc", "public", b"\x30\x20\x02\x01\x03\x30\x03abc");
+        for length in 0..40 {
+            let packet: Vec<u8> = (0..length).map(|at| if at == 0 { 0x30 } else { 0x84 + at }).collect();
+            mask_communities(&mut packet.clone(), None);
+        }
+    }
 }

@@ -118,7 +118,12 @@ fn unreadable(misdeed: Misdeed, why: &str) {
     let mut net = Net::new([Node::bad(&[misdeed])]);
     let harvest = net.run(job(&Arc::new(target(1))));
     assert_eq!(reason(&harvest.tables[0]), "malformed", "{:?}", harvest.tables[0].reasons);
-    assert!(net.core.stats.malformed >= 3 && harvest.tables[0].rows.is_empty());
+    assert!(net.core.stats.malformed >= 2 && harvest.tables[0].rows.is_empty());
+    assert_eq!(
+        (harvest.answered, net.core.stats.devices_silent_now),
+        (false, 1),
+        "rubbish is no sign of life"
+    );
     let bad: Arc<BadPacket> = harvest.last_bad.expect("it is kept");
     assert!(bad.why.contains(why), "{}", bad.why);
 }
@@ -129,6 +134,58 @@ fn truncated_over_long_and_indefinite() {
     unreadable(Misdeed::Truncated(20), "bytes left");
     unreadable(Misdeed::IndefiniteLength, "indefinite");
     unreadable(Misdeed::OverlongLength, "a length of 2147483647");
+}
+
+#[test]
+fn rubbish_is_no_sign_of_life() {
+    // The header is right, so the request is over at once; and yet nothing was said.
+    let mut net = Net::new([Node::bad(&[Misdeed::NoList])]);
+    let target = Arc::new(target(1));
+    for _ in 0..3 {
+        let harvest = net.run(job(&target));
+        assert_eq!((harvest.answered, harvest.credential), (false, None));
+        assert!(
+            matches!(harvest.scalar_reasons[0], Some(Reason::Malformed(_))),
+            "{:?}",
+            harvest.scalar_reasons
+        );
+        assert!(harvest.tables[0].rows.is_empty() && harvest.last_bad.is_some());
+        assert_eq!((net.core.stats.replies, net.core.stats.devices_silent_now), (0, 1));
+    }
+    // What anybody can send from its address does not bring a silent device back.
+    net.node(1).state.misdeeds = vec![Misdeed::Truncated(1)];
+    for _ in 0..3 {
+        let before = net.node(1).state.datagrams;
+        assert!(!net.run(job(&target)).answered);
+        assert_eq!(net.node(1).state.datagrams - before, 1, "one probe a round");
+        net.core.on_datagram(net.now, address(1), &mut b"\x30\x03rubbish".to_vec());
+        assert_eq!(net.core.stats.devices_silent_now, 1);
+    }
+    net.node(1).state.misdeeds.clear();
+    assert_whole(&net.run(job(&target)));
+    // Nor does rubbish before the answer hurt a device that is well.
+    net.node(1).forged = vec![b"\x30\x03rubbish".to_vec(), Vec::new(), vec![0x30; 2000]];
+    assert_whole(&net.run(job(&target)));
+    assert_eq!(net.core.stats.devices_silent_now, 0);
+}
+
+#[test]
+fn what_people_are_shown_of_a_packet_holds_no_community() {
+    let mut net = Net::new([Node::new(3, 20)]);
+    for (misdeed, source) in [
+        (Misdeed::WrongCommunity, None),
+        (Misdeed::WrongVersion, None),
+        (Misdeed::NoList, None),
+        (Misdeed::OverlongLength, None),
+        (Misdeed::IndefiniteLength, None),
+        (Misdeed::Trailing(0), Some((Ipv4Addr::new(10, 9, 9, 9), 161).into())),
+    ] {
+        net.now += ms(1000);
+        (net.node(1).state.misdeeds, net.node(1).source) = (vec![misdeed.clone()], source);
+        let bad = net.run(job(&Arc::new(target(1)))).last_bad.expect("it is kept");
+        let holds = |secret: &[u8]| bad.bytes.windows(secret.len()).any(|bytes| bytes == secret);
+        assert!(!holds(b"public") && !holds(b"somebody-else") && holds(b"******"), "{misdeed:?}: {bad:?}");
+    }
 }
 
 #[test]
@@ -318,6 +375,7 @@ fn a_silent_table_is_parked_and_the_others_are_read() {
     let harvest = net.run(both());
     assert_eq!((reason(&harvest.tables[0]), reason(&harvest.tables[1])), ("timeout", "whole"));
     assert_eq!((harvest.scalars.len(), net.core.stats.tables_parked), (1, 1));
+    assert_eq!(net.core.stats.tables_parked_now, 1);
     let asked = |net: &mut Net| net.node(1).state.datagrams;
     let before = asked(&mut net);
     let harvest = net.run(both());
@@ -326,6 +384,7 @@ fn a_silent_table_is_parked_and_the_others_are_read() {
     net.now += Duration::from_secs(601);
     net.node(1).state.misdeeds.clear();
     assert!(net.run(both()).tables.iter().all(TableHarvest::is_whole));
+    assert_eq!((net.core.stats.tables_parked, net.core.stats.tables_parked_now), (1, 0));
 }
 
 #[test]
@@ -378,6 +437,21 @@ fn the_second_community_of_a_rotation_is_found_and_remembered() {
     let found = (0..2).filter(|_| net.run(job(&target)).answered).count();
     assert!(found >= 1);
     assert_eq!(net.run(job(&target)).credential, Some(0));
+}
+
+#[test]
+fn an_older_jobs_credential_is_not_taken_for_a_newer_ones() {
+    let two = Arc::new(Target { credentials: vec![community("old"), community("public")], ..target(1) });
+    let only = Arc::new(target(1));
+    let mut net = Net::new([Node::new(3, 20)]);
+    let (older, newer) = (net.submit(job(&two)), net.submit(job(&only)));
+    net.settle();
+    for harvest in [older, newer] {
+        assert_whole(&harvest.blocking_recv().expect("a harvest comes always"));
+    }
+    let harvest = net.run(job(&only));
+    assert_whole(&harvest);
+    assert_eq!(harvest.credential, Some(0));
 }
 
 #[test]

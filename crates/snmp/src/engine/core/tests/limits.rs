@@ -39,11 +39,18 @@ fn one_device_is_asked_one_thing_at_a_time() {
     let harvests: Vec<_> = (0..5).map(|_| net.submit(job(&target))).collect();
     net.core.pump(net.now, &mut net.outbound);
     assert_eq!((net.outbound.packets.len(), net.core.stats.in_flight_now), (1, 1));
+    assert_eq!((net.core.stats.waits_device, net.core.stats.waiting_now), (4, 4));
     for (to, packet) in std::mem::take(&mut net.outbound.packets) {
         net.deliver(to, &packet);
     }
     net.settle();
-    harvests.into_iter().for_each(|harvest| assert_whole(&harvest.blocking_recv().expect("a harvest")));
+    let harvests: Vec<_> =
+        harvests.into_iter().map(|harvest| harvest.blocking_recv().expect("a harvest")).collect();
+    harvests.iter().for_each(assert_whole);
+    let stats = net.core.stats;
+    assert_eq!(stats.waiting_now, 0);
+    assert_eq!(stats.waited, harvests.iter().map(|harvest| harvest.cost.waited).sum());
+    assert!(harvests[4].cost.waited > ms(30) && harvests[4].cost.waited < harvests[4].cost.duration);
 }
 
 #[test]
@@ -62,14 +69,16 @@ fn a_sites_line_is_not_overrun() {
             assert_whole(&harvest);
             bytes += harvest.cost.sent_bytes + harvest.cost.received_bytes;
         }
-        (net.now - started, net.core.stats.requests, bytes)
+        let [_, (_, site), _, _, (_, rate)] = net.core.stats.waits();
+        assert_eq!(net.core.stats.waiting_now, 0);
+        (net.now - started, net.core.stats.requests, bytes, site, rate)
     };
-    let (free, requests, bytes) = run(Rate::FREE);
-    assert!(free < ms(200));
-    let (took, ..) = run(Rate { in_flight_max: 2, ..Rate::FREE });
-    assert!(took >= ms(10) * requests as u32 / 2, "{took:?}");
-    let (took, ..) = run(Rate { requests_per_second: Some(10), ..Rate::FREE });
-    assert!(took >= ms(100) * (requests as u32 - 2), "{took:?}");
+    let (free, requests, bytes, site_waits, rate_waits) = run(Rate::FREE);
+    assert!(free < ms(200) && site_waits == 0 && rate_waits == 0);
+    let (took, _, _, waits, _) = run(Rate { in_flight_max: 2, ..Rate::FREE });
+    assert!(took >= ms(10) * requests as u32 / 2 && waits > 0, "{took:?}, {waits}");
+    let (took, _, _, _, waits) = run(Rate { requests_per_second: Some(10), ..Rate::FREE });
+    assert!(took >= ms(100) * (requests as u32 - 2) && waits > 0, "{took:?}, {waits}");
     let (took, ..) = run(Rate { bits_per_second: Some(64_000), ..Rate::FREE });
     assert!(took.as_secs_f64() >= bytes as f64 * 8.0 / 64_000.0 * 0.9, "{took:?} for {bytes} bytes");
 }
@@ -81,6 +90,7 @@ fn replies_on_their_way_fit_the_receive_buffer() {
     net.core.set_budget(0, 10_000);
     net.core.pump(net.now, &mut net.outbound);
     assert!((5..=16).contains(&net.outbound.packets.len()), "{}", net.outbound.packets.len());
+    assert_eq!(net.core.stats.waits_socket + net.outbound.packets.len() as u64, 60);
     for (to, packet) in std::mem::take(&mut net.outbound.packets) {
         net.deliver(to, &packet);
     }
@@ -96,6 +106,7 @@ fn the_engines_own_bound_holds_and_all_come_through() {
     let harvests: Vec<_> = (1..=60).map(|number| net.submit(job(&Arc::new(target(number))))).collect();
     net.core.pump(net.now, &mut net.outbound);
     assert_eq!((net.outbound.packets.len(), net.core.wants_to_send()), (5, false));
+    assert!(net.core.stats.waits_engine > 0);
     for (to, packet) in std::mem::take(&mut net.outbound.packets) {
         net.deliver(to, &packet);
     }

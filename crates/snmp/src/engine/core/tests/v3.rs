@@ -117,6 +117,46 @@ fn a_community_and_a_user_may_stand_beside_each_other() {
 }
 
 #[test]
+fn jobs_of_one_device_ask_as_whom_they_say() {
+    let users = || [user("monitor", "authpassword"), user("other", "otherpassword")];
+    let id = EngineId::new(b"engine-one").expect("short");
+    let authority = Authority::new(id, 7, Duration::ZERO, users());
+    let mut net = Net::new([Node { authority: Some(authority), ..Node::new(3, 20) }]);
+    let one = v3(1, vec![credential("monitor", "authpassword")]);
+    let other = v3(1, vec![credential("other", "otherpassword")]);
+    let wrong = v3(1, vec![credential("monitor", "not-the-password")]);
+    // In turn, one within the other, and beside one whose key is wrong under the same name.
+    for targets in [[&one, &other, &one], [&other, &one, &wrong], [&wrong, &other, &one]] {
+        let harvests: Vec<_> = targets.iter().map(|target| net.submit(job(target))).collect();
+        net.settle();
+        for (harvest, target) in harvests.into_iter().zip(targets) {
+            let harvest = harvest.blocking_recv().expect("a harvest comes always");
+            match Arc::ptr_eq(target, &wrong) {
+                true => assert_eq!(reason(&harvest.tables[0]), "refused"),
+                false => assert_whole(&harvest),
+            }
+        }
+    }
+    let before = net.core.stats.resynchronised;
+    assert_whole(&net.run(job(&one)));
+    assert!(net.core.stats.resynchronised <= before + 2);
+}
+
+#[test]
+fn many_changes_of_credentials_leave_a_bounded_memory() {
+    let mut net = Net::new([node(b"engine-one")]);
+    let patient = net.submit(job(&good(1)));
+    let others: Vec<_> = (0..40).map(|_| net.submit(job(&good(1)))).collect();
+    net.settle();
+    for harvest in others.into_iter().chain([patient]) {
+        assert_whole(&harvest.blocking_recv().expect("a harvest comes always"));
+    }
+    assert!(net.core.devices[0].peers_known() <= 16);
+    net.run(job(&good(1)));
+    assert_eq!(net.core.devices[0].peers_known(), 1, "without a job under way only the named ones stay");
+}
+
+#[test]
 fn a_storm_of_forged_reports_changes_nothing() {
     let mut net = Net::new([node(b"engine-one"), node(b"engine-two")]);
     let target = good(1);
