@@ -278,10 +278,10 @@ impl Spool {
             None => (false, State::new(Kept::new(), false, clock.boot())),
         };
         let known = if found { index::load(&*disk, folder) } else { Vec::new() };
-        let listed = known.iter().map(|regular| regular.segment).collect();
-        let mut recall = Recall { state: &mut state, known };
+        let mut recall = Recall { state: &mut state, known, recalled: HashSet::new() };
         let (opened, recovery) =
             journal::open_with(Arc::clone(&disk), folder, options.journal(), &mut recall)?;
+        let listed = recall.recalled;
         let orderly = state.opened(!recovery.damage.is_empty(), unreadable(&recovery));
         clock.remember(state.kept.until, state.kept.boot_offset_ms(clock.boot()));
         state.starts(clock.read().boot_ms);
@@ -308,8 +308,8 @@ impl Spool {
             is_faulty: AtomicBool::new(false),
         };
         // Before the first number is used: from here on an end without `close` is one without order.
-        match spool.store() {
-            Ok(()) => spool.remember_segments(),
+        match spool.store_all() {
+            Ok(()) => {}
             // The agent starts even on a full disk. If this run leaves no trace, the next one must not use its numbers.
             Err(JournalError::Full { .. }) => spool.state().jump(),
             Err(why) => return Err(why.into()),
@@ -598,8 +598,7 @@ impl Spool {
         let removable = self.done_segments();
         let due = now.saturating_sub(*stored_at) >= STORE_EVERY && self.state().dirty;
         if due || !removable.is_empty() || self.unlisted() > UNLISTED_MAX {
-            self.store()?;
-            self.remember_segments();
+            self.store_all()?;
             *stored_at = now;
         }
         self.remove(&removable)
@@ -683,24 +682,39 @@ impl Spool {
         written
     }
 
+    /// Writes the cursor, and what sealed segments hold, if that has become much. The list is made first and written last: the
+    /// cursor must know all that is in a segment that the next start passes over.
+    fn store_all(&self) -> Result<(), JournalError> {
+        let regular = self.regular();
+        self.store()?;
+        self.remember_segments(&regular);
+        Ok(())
+    }
+
+    fn regular(&self) -> Vec<Regular> {
+        let infos = self.journal.segments();
+        self.state().regular(&infos)
+    }
+
     /// Sealed segments that the next start would have to read and need not.
     fn unlisted(&self) -> usize {
+        self.unlisted_of(&self.regular())
+    }
+
+    fn unlisted_of(&self, regular: &[Regular]) -> usize {
         let listed = self.listed();
-        self.state().regular().filter(|regular| !listed.contains(&regular.segment)).count()
+        regular.iter().filter(|regular| !listed.contains(&regular.segment)).count()
     }
 
     fn listed(&self) -> MutexGuard<'_, HashSet<u64>> {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes down what sealed segments hold, if that has become much. Only after the cursor was stored: what that says of them
-    /// must be there first.
-    fn remember_segments(&self) {
-        if self.unlisted() <= UNLISTED_MAX {
+    fn remember_segments(&self, regular: &[Regular]) {
+        if self.unlisted_of(regular) <= UNLISTED_MAX {
             return;
         }
-        let regular: Vec<_> = self.state().regular().collect();
-        match index::store(&*self.disk, &self.folder, &regular) {
+        match index::store(&*self.disk, &self.folder, regular) {
             Ok(()) => *self.listed() = regular.iter().map(|regular| regular.segment).collect(),
             Err(why) => tracing::debug!("the next start reads the spool whole: {why}"),
         }
@@ -712,8 +726,7 @@ impl Spool {
         let in_memory = !self.state().memory.is_empty();
         // Batches that were only in memory are lost now: their numbers must not be used again.
         self.state().kept.orderly = flushed.is_ok() && !in_memory;
-        self.store()?;
-        self.remember_segments();
+        self.store_all()?;
         self.journal.close()?;
         flushed
     }
@@ -762,12 +775,16 @@ fn unreadable(recovery: &journal::RecoveryReport) -> Vec<u64> {
 struct Recall<'a> {
     state: &'a mut State,
     known: Vec<Regular>,
+    /// Which of them are there.
+    recalled: HashSet<u64>,
 }
 
 impl journal::Visitor for Recall<'_> {
-    fn passes_over(&mut self, segment: u64) -> Option<u64> {
-        let regular = self.known.iter().find(|regular| regular.segment == segment)?;
+    fn passes_over(&mut self, segment: u64, mark: u32) -> Option<u64> {
+        let is_it = |regular: &&Regular| (regular.segment, regular.mark) == (segment, mark);
+        let regular = self.known.iter().find(is_it)?;
         self.state.recalled(regular);
+        self.recalled.insert(segment);
         Some(regular.entries())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use journal::Position;
+use journal::{Position, SegmentInfo};
 use model::Timestamp;
 use wire::identity::{BatchIdentity, BootId, Cause, Loss, Losses};
 
@@ -154,7 +154,7 @@ impl State {
 
     /// A segment whose batches were visited at an earlier start, or written in an earlier run: the cursor knows all of them.
     pub(super) fn recalled(&mut self, regular: &Regular) {
-        let Regular { segment, first, last, since, until } = *regular;
+        let Regular { segment, mark: _, first, last, since, until } = *regular;
         self.note_missing(first, Some(since));
         self.visited = Some((last, Some(until)));
         self.kept.until = self.kept.until.max(Some(until));
@@ -164,18 +164,22 @@ impl State {
             .insert(segment, Span { first, last, entries, held: 0, since: Some(since), until: Some(until) });
     }
 
-    /// The segments that nothing more is written to and of which numbers and times say everything, in order.
-    pub(super) fn regular(&self) -> impl Iterator<Item = Regular> + '_ {
+    /// The segments that nothing more is written to and of which numbers and times say everything, in order, with marks from the
+    /// journal's own list.
+    pub(super) fn regular(&self, infos: &[SegmentInfo]) -> Vec<Regular> {
         let sealed = self
             .segments
             .iter()
             .filter(|(number, _)| **number != self.tail.0 && !self.unreadable.contains(number));
-        sealed.filter_map(|(&segment, span)| {
+        let regular = sealed.filter_map(|(&segment, span)| {
             let Span { first, last, entries, held, since, until } = *span;
             let whole = held == 0 && entries == last - first + 1;
             let (since, until) = since.zip(until).filter(|_| whole)?;
-            Some(Regular { segment, first, last, since, until })
-        })
+            let at = infos.binary_search_by_key(&segment, |info| info.number).ok()?;
+            let mark = infos[at].mark;
+            Some(Regular { segment, mark, first, last, since, until })
+        });
+        regular.collect()
     }
 
     /// What a batch that waits reports comes with it: it need not be reported once more, which after many short lives would be

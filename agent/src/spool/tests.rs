@@ -432,6 +432,37 @@ async fn damage_in_what_a_start_passed_over_is_found_when_it_is_read() {
     assert!(given_up.iter().any(|(first, last)| first == last && (4..=6).contains(first)), "{given_up:?}");
 }
 
+/// Somebody deletes the segments by hand and leaves the small files: the numbers of segments begin anew, and what the list says of
+/// another segment with such a number is not believed (it was, and unsent batches were given up as damaged).
+#[tokio::test]
+async fn what_is_remembered_of_segments_that_were_deleted_is_not_believed_of_their_successors() {
+    let mut bench = Bench::new(SyncPolicy::Always);
+    let lives = async |bench: &mut Bench, batches: usize| {
+        for _ in 0..6 {
+            let spool = bench.open(1);
+            for _ in 0..batches {
+                bench.append(&spool).await;
+            }
+            spool.close().expect("a good disk");
+        }
+    };
+    lives(&mut bench, 3).await;
+    for path in bench.disk.paths() {
+        if path.extension().is_some_and(|end| end == "journal") {
+            bench.disk.remove(&path).expect("deleted by hand");
+        }
+    }
+    let first = bench.next;
+    lives(&mut bench, 2).await;
+    let clock = Arc::new(bench.hand.clock(1));
+    let opened = Spool::open(Arc::new(bench.disk.clone()), Path::new(FOLDER), bench.options, clock);
+    let (spool, opening) = opened.expect("the spool opens");
+    assert!(opening.recovery.passed_over >= 4, "the new ones are remembered in their turn: {opening:?}");
+    assert_eq!(opening.pending, 12);
+    let names = deliver(&spool, &mut Ledger::default(), 100);
+    assert!(names.into_iter().rev().eq(first..first + 12), "each of them");
+}
+
 #[tokio::test]
 async fn what_no_collector_takes_any_more_is_shed_and_a_week_is_not() {
     let mut bench = Bench::new(SyncPolicy::Always);

@@ -95,6 +95,7 @@ impl Catalog {
         let newest = inner.segments.keys().next_back().copied();
         let info = |(number, segment): (&u64, &Segment)| SegmentInfo {
             number: *number,
+            mark: segment.mark,
             bytes: segment.bytes,
             entries: segment.entries,
             sealed: segment.sealed,

@@ -73,8 +73,10 @@ pub trait Recorder: Send + 'static {
 /// One segment file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentInfo {
-    /// Its number; grows, never reused.
+    /// Its number; grows, never reused while the newest segment is there.
     pub number: u64,
+    /// The random number in its header, which tells it from another segment with its number; 0 where it is not known.
+    pub mark: u32,
     /// Bytes of the file that hold readable records or damage; what is still being written is not counted.
     pub bytes: u64,
     /// Entry records in it.

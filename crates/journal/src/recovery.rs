@@ -43,7 +43,10 @@ pub trait Visitor {
     /// Asked before a segment is read: a caller that remembers what is in it answers how many entries that are, and it is passed
     /// over. Its damage, if it has any, is found when it is read. Not asked for the newest segment, nor for one that is not whole
     /// as far as its header and the next one's can tell.
-    fn passes_over(&mut self, segment: u64) -> Option<u64>;
+    ///
+    /// `mark` is the segment's own ([`crate::SegmentInfo::mark`]): where somebody has deleted segments by hand, numbers come again
+    /// and marks do not.
+    fn passes_over(&mut self, segment: u64, mark: u32) -> Option<u64>;
 
     /// A record of a segment that is not passed over.
     ///
@@ -56,7 +59,7 @@ pub trait Visitor {
 pub(crate) struct EveryRecord<'a>(pub(crate) &'a mut dyn FnMut(Record<'_>) -> Result<(), VisitorError>);
 
 impl Visitor for EveryRecord<'_> {
-    fn passes_over(&mut self, _segment: u64) -> Option<u64> {
+    fn passes_over(&mut self, _segment: u64, _mark: u32) -> Option<u64> {
         None
     }
 
@@ -226,7 +229,7 @@ impl Recovery<'_> {
         if told.previous_bytes != found.bytes {
             return None;
         }
-        let entries = self.visitor.passes_over(found.number)?;
+        let entries = self.visitor.passes_over(found.number, header.mark)?;
         self.report.segments += 1;
         self.report.passed_over += 1;
         self.report.bytes += found.bytes;

@@ -552,11 +552,12 @@ fn stats_and_debug_say_where_and_how_much() {
 }
 
 /// Remembers two segments and sees the records of the others.
-struct Remembers(Vec<(u64, u64)>, Vec<Position>);
+struct Remembers(Vec<(u64, u32, u64)>, Vec<Position>);
 
 impl journal::Visitor for Remembers {
-    fn passes_over(&mut self, segment: u64) -> Option<u64> {
-        self.0.iter().find(|(known, _)| *known == segment).map(|(_, entries)| *entries)
+    fn passes_over(&mut self, segment: u64, mark: u32) -> Option<u64> {
+        let known = self.0.iter().find(|(known, known_mark, _)| (*known, *known_mark) == (segment, mark));
+        known.map(|(_, _, entries)| *entries)
     }
 
     fn visit(&mut self, record: journal::Record<'_>) -> Result<(), journal::VisitorError> {
@@ -576,7 +577,7 @@ fn a_segment_that_the_caller_remembers_is_passed_over_and_read_when_it_is_wanted
     let durable = running.durable();
     let infos = running.journal.segments();
     running.journal.close().unwrap();
-    let known: Vec<(u64, u64)> = infos.iter().map(|info| (info.number, info.entries)).collect();
+    let mut known: Vec<_> = infos.iter().map(|info| (info.number, info.mark, info.entries)).collect();
     assert!(known.len() > 6, "{known:?}");
     // The third is shorter than the fourth says: it is read, whoever remembers it.
     let third =
@@ -585,16 +586,18 @@ fn a_segment_that_the_caller_remembers_is_passed_over_and_read_when_it_is_wanted
     let bytes = disk.get(&third).unwrap();
     disk.put(&third, &bytes[..bytes.len() - 10]);
 
+    // What is remembered of the fifth is of another segment with its number.
+    known[4].1 ^= 1;
     let mut visitor = Remembers(known.clone(), Vec::new());
     let opened = journal::open_with(Arc::new(disk.clone()), Path::new(FOLDER), small(), &mut visitor);
     let (opened, report) = opened.unwrap();
     let read: std::collections::BTreeSet<u64> = visitor.1.iter().map(|at| at.segment).collect();
-    let (newest, _) = *known.last().unwrap();
-    assert_eq!(read.into_iter().collect::<Vec<_>>(), [known[2].0, newest]);
-    assert_eq!((report.segments, report.passed_over), (known.len(), known.len() - 2));
+    let (newest, ..) = *known.last().unwrap();
+    assert_eq!(read.into_iter().collect::<Vec<_>>(), [known[2].0, known[4].0, newest]);
+    assert_eq!((report.segments, report.passed_over), (known.len(), known.len() - 3));
     assert!(report.damage.iter().all(|damage| damage.at.segment == known[2].0) && !report.damage.is_empty());
     let entries: Vec<u64> = opened.segments().iter().map(|info| info.entries).collect();
-    let expected: Vec<u64> = known.iter().map(|(_, entries)| *entries).collect();
+    let expected: Vec<u64> = known.iter().map(|(_, _, entries)| *entries).collect();
     assert_eq!((&entries[..2], &entries[3..]), (&expected[..2], &expected[3..]));
     for (at, number) in durable.iter().filter(|(at, _)| at.segment != known[2].0) {
         let mut payload = Vec::new();
