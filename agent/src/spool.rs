@@ -671,6 +671,7 @@ impl Spool {
 
     fn store(&self) -> Result<(), JournalError> {
         let _alone = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.journal.check_place()?;
         let kept = self.state().take_to_store();
         let stored = Cursor { at: Position::default(), note: kept.encode() };
         let written = cursor::store(&*self.disk, &self.folder, CURSOR, &stored);

@@ -659,6 +659,37 @@ async fn a_lost_cursor_is_a_new_epoch_and_everything_comes_again() {
     assert_eq!(deliver(&spool, &mut ledger, 9), [3, 2, 1]);
 }
 
+/// Whoever puts another spool into its place (a copy brought back) finds it as they put it there: a cursor that is not its own would
+/// say of its batches that they are done, and segments have the same names everywhere.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_that_was_replaced_is_left_alone() {
+    let outer = tempfile::tempdir().expect("a folder");
+    let folder = outer.path().join("spool");
+    let mut bench = Bench::new(SyncPolicy::Always);
+    let clock = Arc::new(bench.hand.clock(1));
+    let disk = Arc::new(journal::disk::RealDisk);
+    let opened = Spool::open(disk, &folder, bench.options, clock).expect("the spool opens");
+    let spool = Arc::new(opened.0);
+    bench.append(&spool).await;
+    spool.journal.rotate().expect("a good disk");
+    deliver(&spool, &mut Ledger::default(), 9);
+    std::fs::rename(&folder, outer.path().join("moved")).expect("moved");
+    std::fs::create_dir(&folder).expect("another");
+    for name in ["uplink.cursor", "segments.cursor", "00000000000000000001.journal"] {
+        std::fs::write(folder.join(name), "theirs").expect("written");
+    }
+    let is_gone = |result| matches!(result, Err(JournalError::Gone { .. }));
+    assert!(is_gone(spool.maintain(STORE_EVERY)));
+    assert!(is_gone(spool.renew_epoch()));
+    let _ = spool.close(); // it cannot say that it ended in order
+    for entry in std::fs::read_dir(&folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        assert_eq!(std::fs::read_to_string(&path).expect("readable"), "theirs", "{}", path.display());
+    }
+    assert_eq!(std::fs::read_dir(&folder).expect("readable").count(), 3);
+}
+
 /// Lives of a spool: appends, deliveries, maintenance, an end. Whatever happens to the disk, it must not panic.
 async fn live(bench: &mut Bench, ledger: &mut Ledger, safe: &mut Vec<u64>) {
     for life in 0..2 {

@@ -34,11 +34,11 @@ pub enum JournalError {
         /// The operation that failed and the operating system's answer.
         reason: Arc<str>,
     },
-    /// The folder was removed, renamed or replaced under the running program. What was acknowledged before stands in the old
-    /// one, wherever that is; nothing more is written.
+    /// The folder, or one of the journal's files in it, was removed, renamed or replaced under the running program. What was
+    /// acknowledged before stands where those are now; nothing more is written.
     #[error(
-        "the journal in {} stopped writing: {} is not there any more: the folder was removed, renamed or replaced while this \
-         program ran; put it back if it still exists, then restart",
+        "the journal in {} stopped writing: {} is not there any more: it, or the folder, was removed, renamed or replaced while \
+         this program ran; put the folder back if it is elsewhere, then restart",
         folder.display(),
         file.display()
     )]

@@ -54,8 +54,9 @@ impl Opened {
     /// [`JournalError::Io`] if no thread can be started.
     pub fn start<R: Recorder>(self, recorder: R) -> Result<Journal<R>, JournalError> {
         let Recovered { catalog, next_number, previous } = self.recovered;
-        let shared = Arc::new(Shared::new(Arc::clone(&catalog), self.options));
-        let writer = Writer::new(Arc::clone(&shared), recorder, next_number, previous, self.lock);
+        let lock: Arc<dyn DiskLock> = Arc::from(self.lock);
+        let shared = Arc::new(Shared::new(Arc::clone(&catalog), self.options, &lock));
+        let writer = Writer::new(Arc::clone(&shared), recorder, next_number, previous, lock);
         let thread = thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run())
@@ -204,15 +205,25 @@ impl<R: Recorder> Journal<R> {
     /// Removes segments, oldest first, lastingly. Those that are gone already are passed over. Answers the bytes freed.
     ///
     /// # Errors
-    /// [`JournalError::SegmentInUse`] for the newest one (nothing is removed then); [`JournalError::Closed`];
-    /// [`JournalError::Io`], after which those removed before it are gone.
+    /// [`JournalError::SegmentInUse`] for the newest one and [`JournalError::Gone`] where another folder stands in this one's place
+    /// (nothing is removed then); [`JournalError::Closed`]; [`JournalError::Io`], after which those removed before it are gone.
     pub fn remove_segments(&self, numbers: &[u64]) -> Result<u64, JournalError> {
         // Held meanwhile, so that the folder is not given to another process under our feet.
         let thread = self.thread.lock().expect("nothing panics while it holds the thread's handle");
         if thread.is_none() {
             return Err(JournalError::Closed);
         }
+        self.check_place()?;
         self.shared.catalog.remove(numbers)
+    }
+
+    /// Whether the folder is still the one that was opened. Callers ask before they write files of their own there: by its path
+    /// they would write into whatever stands there now. Two short system calls.
+    ///
+    /// # Errors
+    /// [`JournalError::Gone`]; [`JournalError::Closed`], after which another process may have the folder.
+    pub fn check_place(&self) -> Result<(), JournalError> {
+        self.shared.check_place()
     }
 
     /// Reads the payload of the record at `at`, a position that this journal gave out.

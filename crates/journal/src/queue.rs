@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 use crate::catalog::Catalog;
+use crate::disk::DiskLock;
 use crate::error::JournalError;
+use crate::journal::LOCK_NAME;
 use crate::options::Options;
 
 type Answer<T> = SyncSender<Result<T, JournalError>>;
@@ -58,12 +60,14 @@ pub(crate) struct Shared<E> {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) options: Options,
     pub(crate) counters: Counters,
+    /// The thread has it, and gives the folder free by dropping it.
+    lock: Weak<dyn DiskLock>,
     queue: Mutex<Queue<E>>,
     wake: Condvar,
 }
 
 impl<E> Shared<E> {
-    pub(crate) fn new(catalog: Arc<Catalog>, options: Options) -> Shared<E> {
+    pub(crate) fn new(catalog: Arc<Catalog>, options: Options, lock: &Arc<dyn DiskLock>) -> Shared<E> {
         let queue = Queue {
             commands: VecDeque::new(),
             entries: 0,
@@ -76,6 +80,7 @@ impl<E> Shared<E> {
             catalog,
             options,
             counters: Counters::default(),
+            lock: Arc::downgrade(lock),
             queue: Mutex::new(queue),
             wake: Condvar::new(),
         }
@@ -115,6 +120,20 @@ impl<E> Shared<E> {
         }
         queue.thread_waits = false;
         std::mem::swap(&mut queue.commands, taken);
+    }
+
+    /// Whether the folder is still the one that was opened and locked.
+    pub(crate) fn check_place(&self) -> Result<(), JournalError> {
+        if let Some(gone @ JournalError::Gone { .. }) = &self.queue().ended {
+            return Err(gone.clone());
+        }
+        let lock = self.lock.upgrade().ok_or(JournalError::Closed)?;
+        let file = self.catalog.folder().join(LOCK_NAME);
+        if lock.stands_at(&file) { Ok(()) } else { Err(self.gone(file)) }
+    }
+
+    pub(crate) fn gone(&self, file: PathBuf) -> JournalError {
+        JournalError::Gone { folder: self.catalog.folder().to_owned(), file }
     }
 
     /// These entries wait no more.

@@ -48,7 +48,7 @@ pub(crate) struct Writer<R: Recorder> {
     /// The segment before the next one, and its length.
     pub(crate) previous: (u64, u64),
     /// Held until the thread ends.
-    pub(crate) lock: Box<dyn DiskLock>,
+    pub(crate) lock: Arc<dyn DiskLock>,
     active: Option<Active>,
     /// The recorder must forget what it defined before the next entry.
     begin: bool,
@@ -75,7 +75,7 @@ impl<R: Recorder> Writer<R> {
         recorder: R,
         next_number: u64,
         previous: (u64, u64),
-        lock: Box<dyn DiskLock>,
+        lock: Arc<dyn DiskLock>,
     ) -> Writer<R> {
         Writer {
             shared,
@@ -379,7 +379,8 @@ impl<R: Recorder> Writer<R> {
     }
 
     fn gone(&mut self, file: PathBuf) -> JournalError {
-        self.poison(JournalError::Gone { folder: self.shared.catalog.folder().to_owned(), file })
+        let gone = self.shared.gone(file);
+        self.poison(gone)
     }
 
     /// Tells the recorder of the group's entries, in order.

@@ -25,7 +25,7 @@ fn check_ended(running: &Running, file: &str) {
     assert!(told.to_string().contains(file) && told.to_string().contains("removed"), "{told}");
     assert_eq!(running.durable().len(), 1, "nothing more was acknowledged");
     assert!(!running.append(Entry::new(3, 100)), "once and for all");
-    assert!(running.journal.stats().poisoned.unwrap().contains("put it back"));
+    assert!(running.journal.stats().poisoned.unwrap().contains("put the folder back"));
 }
 
 #[test]
@@ -67,6 +67,38 @@ fn no_segment_is_begun_in_a_folder_that_is_not_ours() {
     let told = running.journal.flush().unwrap_err().to_string();
     assert!(told.contains("LOCK"), "{told}");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "it stays as it was found");
+}
+
+/// The text blamed the folder, which was in its place.
+#[test]
+fn who_deletes_only_the_lock_is_told_so() {
+    let outer = tempfile::tempdir().unwrap();
+    let running = running_in(outer.path());
+    fs::remove_file(outer.path().join("LOCK")).unwrap();
+    running.journal.rotate().unwrap_err();
+    let told = running.journal.flush().unwrap_err().to_string();
+    assert!(told.contains("LOCK is not there any more: it, or the folder,"), "{told}");
+}
+
+/// Both are done by name, and would hit whatever stands there now: another journal's files with the same names.
+#[test]
+fn in_a_folder_that_is_not_ours_nothing_is_written_or_removed_by_name() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("journal");
+    let running = running_in(&folder);
+    running.journal.check_place().unwrap();
+    running.journal.rotate().unwrap();
+    fs::rename(&folder, outer.path().join("other")).unwrap();
+    fs::create_dir(&folder).unwrap();
+    let theirs = folder.join("00000000000000000001.journal");
+    fs::write(&theirs, "theirs").unwrap();
+    // Nothing was appended since, so that the journal's thread does not know yet.
+    let told = running.journal.remove_segments(&[1]).unwrap_err();
+    assert!(matches!(told, JournalError::Gone { .. }), "{told}");
+    assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
+    assert!(matches!(running.journal.check_place(), Err(JournalError::Gone { .. })));
+    running.journal.close().unwrap();
+    assert!(matches!(running.journal.check_place(), Err(JournalError::Closed)));
 }
 
 #[test]
