@@ -35,7 +35,7 @@ type Result<T, E = ProfileError> = std::result::Result<T, E>;
 
 /// An error at a text's place.
 pub(crate) fn fault(file: &str, place: &Text, what: String, hint: &str) -> ProfileError {
-    let (line, column) = (place.referenced.line().max(1), place.referenced.column().max(1));
+    let (line, column) = (place.place.line.max(1).into(), place.place.column.max(1).into());
     ProfileError { file: file.to_owned(), line, column, what, hint: hint.to_owned() }
 }
 
@@ -166,7 +166,7 @@ impl<'a> Draft<'a> {
         }
         let mut columns = Vec::new();
         for (key, column) in &table.columns.0 {
-            let place = if column.0.arc.referenced.line() == 0 { key } else { &column.0.arc };
+            let place = if column.0.arc.place.line == 0 { key } else { &column.0.arc };
             let path = path(source, &column.0.arc.value, place)?;
             let text = is_text(source, &column.0)?;
             columns.push(DraftColumn {

@@ -7,10 +7,10 @@ use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use settings::{Place, Placed};
 
 /// A text with its place.
-pub(crate) type Text = Spanned<String>;
+pub(crate) type Text = Placed<String>;
 
 /// A whole file.
 #[derive(Debug, serde::Deserialize)]
@@ -48,7 +48,7 @@ pub(crate) struct Rule {
     #[serde(default)]
     pub(crate) probe: Option<Text>,
     #[serde(default)]
-    pub(crate) any: Option<Spanned<bool>>,
+    pub(crate) any: Option<Placed<bool>>,
 }
 
 /// A table, or a group of scalars.
@@ -92,9 +92,9 @@ pub(crate) struct Budget {
     #[serde(default)]
     pub(crate) every: Option<settings::Span>,
     #[serde(default)]
-    pub(crate) rows: Option<Spanned<u32>>,
+    pub(crate) rows: Option<Placed<u32>>,
     #[serde(default)]
-    pub(crate) repetitions: Option<Spanned<u32>>,
+    pub(crate) repetitions: Option<Placed<u32>>,
 }
 
 /// A part of the index: one arc, bits of one, or a run of arcs.
@@ -102,13 +102,13 @@ pub(crate) struct Budget {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Part {
     #[serde(default)]
-    pub(crate) at: Option<Spanned<i32>>,
+    pub(crate) at: Option<Placed<i32>>,
     #[serde(default)]
-    pub(crate) bits: Option<Spanned<[u32; 2]>>,
+    pub(crate) bits: Option<Placed<[u32; 2]>>,
     #[serde(default)]
-    pub(crate) from: Option<Spanned<i32>>,
+    pub(crate) from: Option<Placed<i32>>,
     #[serde(default)]
-    pub(crate) len: Option<Spanned<u32>>,
+    pub(crate) len: Option<Placed<u32>>,
     #[serde(default, rename = "as")]
     pub(crate) form: Option<Text>,
 }
@@ -360,7 +360,7 @@ impl<'de> Deserialize<'de> for Column {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
         fn short(arc: String) -> Column {
-            let arc = Spanned::new(arc, serde_saphyr::Location::UNKNOWN, serde_saphyr::Location::UNKNOWN);
+            let arc = Placed { place: Place::default(), value: arc };
             Column(ColumnBody {
                 arc,
                 parse: None,

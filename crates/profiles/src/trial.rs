@@ -105,7 +105,7 @@ impl Set {
     fn try_one(&self, profile: &std::sync::Arc<Profile>) -> Vec<String> {
         let mut faults = Vec::new();
         for trial in &profile.trials {
-            let place = |text: &crate::format::Text| format!("{}:{}", profile.file, text.referenced.line());
+            let place = |text: &crate::format::Text| format!("{}:{}", profile.file, text.place.line);
             let recorded = match Recorded::parse(trial.recording.value.as_bytes()) {
                 Ok(recorded) => recorded,
                 Err(error) => {

@@ -3,16 +3,23 @@
 //! In: text or a path. Out: the caller's own struct, one per section beside the code it configures (every struct bears
 //! `#[serde(deny_unknown_fields)]`; duplicate keys are refused here). Values that need a unit have a type that reads it
 //! ([`Span`], [`Bytes`]), so that a bad value is reported at its own place; what shows only when values are seen together is a
-//! [`Mistake`], which a [`Source`] places. [`Secret`]s come from files or the environment
-//! and print as `<hidden>`.
+//! [`Mistake`], which a [`Source`] places; a [`Placed`] value knows its place itself. [`Secret`]s come from files or the
+//! environment and print as `<hidden>`.
+//!
+//! The text is read once into a flat tree (`tree`) and all structs from that (`value`): a reader that meets the structs directly
+//! is compiled again for each of them, which was a tenth of the agent's program.
 //!
 //! Deliberately not here: merging of files, templating, defaults (they stand at the fields), reloading.
 //!
-//! Limits: a settings file holds at most [`FILE_BYTES_MAX`] bytes; aliases are bounded by the YAML reader's budget.
+//! Limits: a text holds at most [`FILE_BYTES_MAX`] bytes, [`VALUES_MAX`] values, [`TEXT_BYTES_MAX`] bytes of their texts and
+//! [`DEPTH_MAX`] sections within each other, what aliases repeat counted each time.
 
+mod scalar;
 mod secret;
 mod source;
+mod tree;
 mod units;
+mod value;
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +27,9 @@ use serde::de::DeserializeOwned;
 
 pub use secret::{Secret, SecretError, SecretText};
 pub use source::{Mistake, Source};
+pub use tree::{DEPTH_MAX, Place, TEXT_BYTES_MAX, VALUES_MAX};
 pub use units::{Bytes, Span, UnitError};
+pub use value::Placed;
 
 /// The largest settings file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -74,16 +83,6 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, SettingsError> {
 /// Reads text into a struct; `name` stands for the file in errors. An empty text is an empty mapping.
 pub fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, SettingsError> {
     Source::new(text, name).parse()
-}
-
-/// The reader's texts end in their own `at line …` or begin with `line …:`; ours begin with the place, so that editors
-/// can jump there.
-fn without_place(message: &str) -> String {
-    let first = message.lines().next().unwrap_or_default();
-    let body = first.strip_prefix("error: ").unwrap_or(first);
-    let body =
-        body.strip_prefix("line ").and_then(|rest| rest.split_once(": ")).map_or(body, |(_, rest)| rest);
-    body.rsplit_once(" at line ").map_or(body, |(text, _)| text).to_owned()
 }
 
 #[cfg(test)]

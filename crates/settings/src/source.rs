@@ -4,11 +4,11 @@
 use std::fmt;
 use std::path::Path;
 
-use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, de};
-use serde_saphyr::{DuplicateKeyPolicy, Error, Location, Spanned};
+use serde::de::DeserializeOwned;
 
-use crate::{FILE_BYTES_MAX, SettingsError, without_place};
+use crate::tree::{Place, Tree};
+use crate::value::Value;
+use crate::{FILE_BYTES_MAX, SettingsError};
 
 /// One step from a section to a value in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,197 +104,55 @@ impl Source {
 
     /// Reads the text into a struct. An empty text is an empty mapping.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, SettingsError> {
-        let read = serde_saphyr::from_str_with_options(&self.text, options(DuplicateKeyPolicy::Error));
-        read.map_err(|error| self.invalid(error.location(), self.said(&error)))
+        let tree = self.tree()?;
+        T::deserialize(Value::root(&tree)).map_err(|refusal| self.invalid(tree.place(), refusal.0.into()))
     }
 
     /// A mistake, at the place where the value stands; where it is not written, at the innermost section that is.
     pub fn wrong(&self, mistake: &Mistake) -> SettingsError {
         let place = self.place(&mistake.steps);
         if mistake.is_elsewhere {
-            let (line, column) = place.map_or((1, 1), |place| (place.line(), place.column()));
-            let by = format!("{}:{line}:{column}", self.name);
+            let by = format!("{}:{}:{}", self.name, place.line, place.column);
             return SettingsError::Elsewhere { why: mistake.why.clone(), by };
         }
         self.invalid(place, mistake.to_string())
     }
 
-    fn invalid(&self, place: Option<Location>, message: String) -> SettingsError {
+    fn invalid(&self, place: Place, message: String) -> SettingsError {
         SettingsError::Invalid {
             name: self.name.clone(),
-            line: place.map_or(1, |place| place.line()),
-            column: place.map_or(1, |place| place.column()),
+            line: place.line.into(),
+            column: place.column.into(),
             message,
         }
     }
 
-    /// The reader's words, or ours where they would leave a question.
-    fn said(&self, error: &Error) -> String {
-        match error.without_snippet() {
-            Error::DuplicateMappingKey { key: Some(key), location } => {
-                let first = self.tree().and_then(|tree| tree.value.first_of_twins(key, *location));
-                let place = first
-                    .map(|first| format!(" (first at line {}, column {})", first.line(), first.column()));
-                format!("{key:?} stands twice{}: keep one of them", place.unwrap_or_default())
-            }
-            Error::Unexpected { expected, .. } => match *expected {
-                "mapping start" => "a section belongs here: lines `key: value`, or {key: value, …}".into(),
-                "sequence start" => "a list belongs here: lines `- …`, or [ … ]".into(),
-                "string scalar" => "one value belongs here, no list and no section".into(),
-                _ => without_place(&error.to_string()),
-            },
-            Error::InvalidScalar { ty, .. } if ty.starts_with('u') => {
-                "a whole number belongs here, 0 or more, without a unit".into()
-            }
-            Error::InvalidBooleanStrict { .. } => "write true or false".into(),
-            Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing here"),
-            Error::SerdeUnknownVariant { variant, expected, .. } => {
-                format!("{variant:?} is not known here: write {}", expected.join(", "))
-            }
-            _ => without_place(&error.to_string()),
-        }
+    fn tree(&self) -> Result<Tree, SettingsError> {
+        Tree::read(&self.text).map_err(|fault| self.invalid(fault.place, fault.why))
     }
 
-    /// The text as a tree in which every value knows its place.
-    fn tree(&self) -> Option<Spanned<Node>> {
-        serde_saphyr::from_str_with_options(&self.text, options(DuplicateKeyPolicy::PassThrough)).ok()
-    }
-
-    fn place(&self, steps: &[Step]) -> Option<Location> {
-        let tree = self.tree()?;
-        let mut at = &tree;
+    fn place(&self, steps: &[Step]) -> Place {
+        // A text that is no tree has been refused by `parse`, with its own place.
+        let Ok(tree) = self.tree() else { return Place { line: 1, column: 1 } };
+        let mut at = tree.root();
         for step in steps.iter().rev() {
-            match at.value.child(step) {
+            let child = match step {
+                Step::Key(key) => tree.key(at, key),
+                Step::Item(item) => tree.item(at, *item),
+            };
+            match child {
                 Some(child) => at = child,
                 None => break,
             }
         }
-        Some(at.referenced)
-    }
-}
-
-fn options(duplicate_keys: DuplicateKeyPolicy) -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        with_snippet: false,
-        strict_booleans: true,
-        duplicate_keys: duplicate_keys,
-    }
-}
-
-/// A value, as far as finding places needs it.
-#[derive(Debug)]
-enum Node {
-    Map(Vec<(Spanned<String>, Spanned<Node>)>),
-    List(Vec<Spanned<Node>>),
-    Scalar,
-}
-
-impl Node {
-    fn child(&self, step: &Step) -> Option<&Spanned<Self>> {
-        match (self, step) {
-            (Self::Map(entries), Step::Key(wanted)) => {
-                entries.iter().find(|(key, _)| key.value == *wanted).map(|(_, value)| value)
-            }
-            (Self::List(items), Step::Item(index)) => items.get(*index),
-            _ => None,
-        }
-    }
-
-    /// Where the same key stands first in the mapping whose repeated one stands at `second`.
-    fn first_of_twins(&self, wanted: &str, second: Location) -> Option<Location> {
-        let (entries, items): (&[_], &[_]) = match self {
-            Self::Map(entries) => (entries, &[]),
-            Self::List(items) => (&[], items),
-            Self::Scalar => (&[], &[]),
-        };
-        let place = |location: Location| (location.line(), location.column());
-        let mut twins = entries.iter().filter(|(key, _)| key.value == wanted).map(|(key, _)| key.referenced);
-        if twins.clone().any(|twin| place(twin) == place(second)) {
-            return twins.next();
-        }
-        let within = entries.iter().map(|(_, value)| value).chain(items);
-        within.into_iter().find_map(|node| node.value.first_of_twins(wanted, second))
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("any value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Node::Map(entries))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = list.next_element()? {
-            items.push(item);
-        }
-        Ok(Node::List(items))
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        Node::deserialize(deserializer)
-    }
-
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Node::Scalar)
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_none<E: de::Error>(self) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_i128<E: de::Error>(self, _: i128) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_u128<E: de::Error>(self, _: u128) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<Node, E> {
-        Ok(Node::Scalar)
+        tree.node(at).place
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
 
     const TEXT: &str = "uplink:\n  token: {env: T}\n  collectors:\n    - \"https://a\"\n    - 'https://b'\ninputs:\n  \
