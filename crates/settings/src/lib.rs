@@ -14,6 +14,8 @@
 //! Limits: a text holds at most [`FILE_BYTES_MAX`] bytes, [`VALUES_MAX`] values, [`TEXT_BYTES_MAX`] bytes of their texts and
 //! [`DEPTH_MAX`] sections within each other, what aliases repeat counted each time.
 
+#[cfg(feature = "golden")]
+pub mod golden;
 mod scalar;
 mod secret;
 mod source;
