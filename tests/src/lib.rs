@@ -11,6 +11,7 @@ pub mod running;
 pub mod usage;
 pub mod writer;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Asks again and again until `ready` has an answer; panics with `what` after the deadline. For real programs only, which have no
@@ -26,8 +27,30 @@ pub fn wait_for<T>(what: &str, deadline: Duration, mut ready: impl FnMut() -> Op
     }
 }
 
-/// A port on 127.0.0.1 that was free a moment ago.
+/// A port on 127.0.0.1 that is free for TCP and UDP and that the system gives to nobody by itself.
+///
+/// Ports that it does give away (32768 and up; ip_local_port_range in ip(7)) would be free now and taken by some outgoing connection
+/// a moment later, before the program that is told of the port has bound it. Tests that run beside this one begin elsewhere.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: &u16| {
+        let on = ("127.0.0.1", *port);
+        std::net::TcpListener::bind(on).is_ok() && std::net::UdpSocket::bind(on).is_ok()
+    };
+    let candidate = |_| {
+        let at = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        u16::try_from(PORTS.start + at % (PORTS.end - PORTS.start)).expect("below 32,000")
+    };
+    PORTS.map(candidate).find(is_free).expect("loopback has a free port")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn ports_are_not_given_twice() {
+        let ports: std::collections::BTreeSet<u16> = (0..100).map(|_| super::free_port()).collect();
+        assert_eq!(ports.len(), 100);
+        assert!(ports.iter().all(|port| (10_000..32_000).contains(port)));
+    }
 }

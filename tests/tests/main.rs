@@ -8,6 +8,8 @@ mod fsync;
 mod gone;
 mod host;
 mod hostile;
+mod oracle;
+mod pair;
 mod simulator;
 mod snmp;
 mod usm;

@@ -1,255 +1,20 @@
-//! The differential oracle: the same agents read by our engine and by Debian's net-snmp tools must give the same names, types and
-//! values. And `pantau-agent snmp`, as people see it.
+//! `pantau-agent snmp`, as people see it: a device is walked, explained, replayed.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use pantau_tests::free_port;
-use pantau_tests::peers::{peer, program, root, shared};
+use pantau_tests::peers::{program, root};
 use pantau_tests::running::Running;
 use simulator::{Datum, Device, Fleet, Options, Place, Recording, Switch, Tree};
-use snmp::engine::{Credential, Engine, Harvest, Job, Target};
-use snmp::round::Table;
-use snmp::usm::{AuthProtocol, Context, PrivProtocol, User};
-use snmp::{Community, Limits, Oid, Value, Version};
+use snmp::Oid;
+use snmp::usm::{AuthProtocol, PrivProtocol};
 
-const AUTH: &str = "an auth phrase of the tests";
-const PRIVACY: &str = "a priv phrase of the tests";
-/// What a value of a type that moves with time is reduced to.
-const MOVES: [&str; 4] = ["Counter32", "Counter64", "Gauge32", "Timeticks"];
+use crate::oracle::TIMES;
+use crate::pair::{AUTH, PRIVACY, Pair};
 
-/// sysUpTime, hrSystemUptime and snmpEngineTime.
-const TIMES: [&str; 3] = ["1.3.6.1.2.1.1.3.0", "1.3.6.1.2.1.25.1.1.0", "1.3.6.1.6.3.10.2.1.3.0"];
-
-/// Who asks: our credential, and net-snmp's words for it.
-#[derive(Clone)]
-struct Asker {
-    credential: Credential,
-    tool: &'static str,
-    words: Vec<&'static str>,
-}
-
-fn community(version: Version) -> Asker {
-    let credential = Credential::Community { version, community: Community::new("public") };
-    match version {
-        Version::V1 => Asker { credential, tool: "snmpwalk", words: vec!["-v1", "-c", "public"] },
-        Version::V2c => Asker { credential, tool: "snmpbulkwalk", words: vec!["-v2c", "-c", "public"] },
-    }
-}
-
-fn users() -> Vec<Asker> {
-    let asker = |user: Result<User, _>, words: &[&'static str]| Asker {
-        credential: Credential::User { user: user.expect("good phrases"), context: Context::default() },
-        tool: "snmpbulkwalk",
-        words: [&["-v3"], words].concat(),
-    };
-    let sha1 = Some((AuthProtocol::Sha1, AUTH.as_bytes()));
-    let sha256 = Some((AuthProtocol::Sha256, AUTH.as_bytes()));
-    let aes = Some((PrivProtocol::Aes128, PRIVACY.as_bytes()));
-    let seen = ["-u", "seen", "-l", "authNoPriv", "-a", "SHA", "-A", AUTH];
-    let hidden = ["-u", "hidden", "-l", "authPriv", "-a", "SHA-256", "-A", AUTH, "-x", "AES", "-X", PRIVACY];
-    vec![asker(User::new(b"seen", sha1, None), &seen), asker(User::new(b"hidden", sha256, aes), &hidden)]
-}
-
-fn user_of(asker: &Asker) -> User {
-    match &asker.credential {
-        Credential::User { user, .. } => user.clone(),
-        Credential::Community { .. } => unreachable!("asked of users alone"),
-    }
-}
-
-/// One value: its name, and type and content as net-snmp writes them with `-Ox -Ot`.
-type Line = (Oid, String);
-
-fn harvest(job: Job) -> Harvest {
-    let engine = Engine::start(snmp::engine::Options::default()).expect("a thread can be had");
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(engine.handle().run(job))
-}
-
-fn ours(asker: &Asker, address: SocketAddr, under: &Oid) -> Vec<Line> {
-    let limits = Limits { rows_max: 1_000_000, requests_max: 1_000_000, ..Limits::default() };
-    let table = Table { limits, ..Table::new("all", vec![under.clone()]) };
-    let target = Target::new("device", address, vec![asker.credential.clone()]);
-    let (scalars, tables) = (Arc::new([]), vec![Arc::new(table)]);
-    let deadline = Duration::from_secs(120);
-    let harvest = harvest(Job { target: Arc::new(target), scalars, tables, deadline, urgent: false });
-    assert!(harvest.tables[0].is_whole(), "{address}: {:?}", harvest.tables[0].failure());
-    let line = |cell: snmp::round::Cell<'_>| {
-        let name = under.child(&cell.index.arcs().collect::<Vec<_>>()).expect("it came from a device");
-        (name, written(&cell.value))
-    };
-    harvest.tables[0].cells().map(line).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(" ")
-}
-
-fn written(value: &Value<'_>) -> String {
-    match *value {
-        Value::Integer(number) => format!("INTEGER: {number}"),
-        Value::OctetString([]) => "\"\"".to_owned(),
-        Value::OctetString(bytes) => format!("Hex-STRING: {}", hex(bytes)),
-        Value::Oid(oid) => format!("OID: .{oid}"),
-        Value::IpAddress(address) => format!("IpAddress: {address}"),
-        Value::Counter32(number) => format!("Counter32: {number}"),
-        Value::Gauge32(number) => format!("Gauge32: {number}"),
-        Value::TimeTicks(number) => format!("Timeticks: {number}"),
-        Value::Opaque(bytes) => format!("OPAQUE: {}", hex(bytes)),
-        Value::Counter64(number) => format!("Counter64: {number}"),
-        _ => "NULL".to_owned(),
-    }
-}
-
-fn theirs(asker: &Asker, address: SocketAddr, under: &Oid) -> Option<Vec<Line>> {
-    let mut command = peer(&format!("usr/bin/{}", asker.tool))?;
-    command.args(&asker.words).args(["-m", "", "-On", "-Oe", "-Ox", "-Ot", "-t", "10", "-r", "2"]);
-    if asker.tool == "snmpbulkwalk" {
-        command.arg("-Cr40");
-    }
-    let output = command.arg(address.to_string()).arg(under.to_string()).output().expect("the tool starts");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let mut lines: Vec<Line> = Vec::new();
-    for line in text.lines() {
-        match line.split_once(" = ").and_then(|(name, value)| Some((name.parse().ok()?, value))) {
-            Some((_, value)) if value.starts_with("No ") => {}
-            Some((name, value)) => lines.push((name, value.to_owned())),
-            None if line.trim() == "End of MIB" => {}
-            // Long strings go on over several lines.
-            None => {
-                if let Some((_, value)) = lines.last_mut() {
-                    value.push(' ');
-                    value.push_str(line.trim());
-                }
-            }
-        }
-    }
-    for (_, value) in &mut lines {
-        let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-        let words: Vec<&str> = value.split_whitespace().collect();
-        let joined = words.join(" ");
-        *value = if is_number { format!("Timeticks: {joined}") } else { joined };
-    }
-    assert!(!lines.is_empty(), "{address} {under}: {}", String::from_utf8_lossy(&output.stderr));
-    Some(lines)
-}
-
-/// Without the numbers that were others a moment later.
-fn still(lines: Vec<Line>) -> Vec<Line> {
-    let reduce = |(name, value): Line| match value.split_once(':') {
-        Some((kind, _)) if MOVES.contains(&kind) => (name, kind.to_owned()),
-        _ => (name, value),
-    };
-    lines.into_iter().map(reduce).collect()
-}
-
-/// A simulated device whose values stand still goes on counting the time.
-fn without_uptime(mut lines: Vec<Line>) -> Vec<Line> {
-    lines.retain(|(name, _)| !TIMES.contains(&&*name.to_string()));
-    lines
-}
-
-#[track_caller]
-fn check_same(ours: &[Line], theirs: &[Line], what: &str) {
-    let same = ours.iter().zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
-    assert_eq!(ours.get(same), theirs.get(same), "{what}: at {same} of {} and {}", ours.len(), theirs.len());
-}
-
-fn fleet(recording: &Recording) -> Fleet {
-    let tree = Arc::new(Tree::still(recording).expect("small"));
-    let device = Device::new(tree).community("public");
-    let device = users().iter().fold(device, |device, asker| device.user(user_of(asker)));
-    Fleet::start(Options::default(), [device]).expect("loopback can be bound")
-}
-
-fn oid(text: &str) -> Oid {
-    text.parse().expect("a good OID")
-}
-
-/// A box with a value of every type and of every odd length.
-fn odd_box() -> Recording {
-    let long: String = (0..600).map(|at| format!("{:02x}", at % 256)).collect();
-    let text = format!(
-        "1.3.6.1.2.1.1.1.0|4|odd box\n1.3.6.1.2.1.1.2.0|6|1.3.6.1.4.1.4294967295.1\n1.3.6.1.2.1.1.3.0|67|4294967295\n\
-         1.3.6.1.2.1.1.6.0|4|\n1.3.6.1.4.1.9.1.0|2|-2147483648\n1.3.6.1.4.1.9.2.0|2|2147483647\n\
-         1.3.6.1.4.1.9.3.0|65|4294967295\n1.3.6.1.4.1.9.4.0|66|2147483648\n1.3.6.1.4.1.9.5.0|70|18446744073709551615\n\
-         1.3.6.1.4.1.9.6.0|64|10.0.0.255\n1.3.6.1.4.1.9.7.0|4x|00ff80\n1.3.6.1.4.1.9.8.0|4x|{long}\n\
-         1.3.6.1.4.1.9.9.4294967295.0.127.128|2|0\n1.3.6.1.4.1.9.10.0|6|0.0\n1.3.6.1.4.1.9.11.1.2.3.4.5.6|4|a line\n"
-    );
-    Recording::parse(text).expect("a good recording")
-}
-
-#[test]
-fn simulated_devices_are_read_as_net_snmp_reads_them() {
-    let switch = Switch { ports: 24, optics: 8, seed: 3 }.recording();
-    for (what, recording) in [("a switch", switch), ("an odd box", odd_box())] {
-        let fleet = fleet(&recording);
-        let address = fleet.address(0);
-        let all = [community(Version::V1), community(Version::V2c)];
-        for asker in all.into_iter().chain(users()) {
-            let what = format!("{what}, {:?}", asker.words);
-            let Some(theirs) = theirs(&asker, address, &oid("1.3")) else { return };
-            let ours = ours(&asker, address, &oid("1.3"));
-            check_same(&without_uptime(ours), &without_uptime(theirs), &what);
-        }
-    }
-}
-
-#[test]
-fn recordings_of_real_devices_are_read_as_net_snmp_reads_them() {
-    let Some(shared) = shared() else { return };
-    let asker = community(Version::V2c);
-    let folder = std::fs::read_dir(shared.join("devices/recordings")).expect("the recordings");
-    for path in folder.map(|entry| entry.expect("a readable folder").path()) {
-        let recording =
-            Recording::parse(std::fs::read(&path).expect("a readable file")).expect("a recording");
-        let fleet = fleet(&recording);
-        let address = fleet.address(0);
-        let Some(theirs) = theirs(&asker, address, &oid("1.3")) else { return };
-        let ours = ours(&asker, address, &oid("1.3"));
-        check_same(&without_uptime(ours), &without_uptime(theirs), &path.display().to_string());
-    }
-}
-
-#[test]
-fn debian_s_snmpd_is_read_as_net_snmp_reads_it() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let port = free_port();
-    let lines = format!(
-        "agentaddress udp:127.0.0.1:{port}\nsysName kudus-sw-3\nsysLocation Kudus\nrocommunity public\n\
-         createUser seen SHA \"{AUTH}\"\nrouser seen auth\n\
-         createUser hidden SHA-256 \"{AUTH}\" AES \"{PRIVACY}\"\nrouser hidden authpriv\n"
-    );
-    std::fs::write(folder.path().join("agent.conf"), lines).expect("the configuration can be written");
-    let Some(mut snmpd) = peer("usr/sbin/snmpd") else { return };
-    snmpd.args(["-f", "-Lo", "-C", "-c"]).arg(folder.path().join("agent.conf"));
-    snmpd.env("SNMP_PERSISTENT_DIR", folder.path().join("memory")).env("MIBS", "");
-    let mut snmpd = Running::start("snmpd", &mut snmpd, folder.path());
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let asker = community(Version::V2c);
-    snmpd.wait_until("its first answer", || {
-        let target = Target::new("snmpd", address, vec![asker.credential.clone()]);
-        let scalars = Arc::new([oid("1.3.6.1.2.1.1.5.0")]);
-        let deadline = Duration::from_secs(1);
-        let harvest =
-            harvest(Job { target: Arc::new(target), scalars, tables: Vec::new(), deadline, urgent: true });
-        harvest.scalar(0).map(drop)
-    });
-    let all = [community(Version::V1), asker];
-    for asker in all.into_iter().chain(users()) {
-        // What says something else each time it is asked (processes, routes, connections) is left alone.
-        for under in
-            ["1.3.6.1.2.1.1", "1.3.6.1.2.1.2.2", "1.3.6.1.2.1.11", "1.3.6.1.2.1.25.1.1", "1.3.6.1.6.3.10"]
-        {
-            let under = oid(under);
-            let Some(theirs) = theirs(&asker, address, &under) else { return };
-            let what = format!("snmpd {under}, {:?}", asker.words);
-            check_same(&still(ours(&asker, address, &under)), &still(theirs), &what);
-        }
-    }
-}
+/// Who may read the devices here, beside the community.
+const HIDDEN: Pair = Pair(Some(AuthProtocol::Sha256), Some(PrivProtocol::Aes128));
 
 /// What the agent's program prints; `ADDRESS` in place of the device's.
 fn agent(words: &[&str], address: SocketAddr) -> (bool, String, String) {
@@ -276,8 +41,7 @@ fn check_golden(name: &str, text: &str) {
 
 fn small_switch() -> Fleet {
     let tree = Arc::new(Tree::still(&Switch { ports: 2, optics: 1, seed: 1 }.recording()).expect("small"));
-    let device = Device::new(tree).community("public");
-    let device = users().iter().fold(device, |device, asker| device.user(user_of(asker)));
+    let device = Device::new(tree).community("public").user(HIDDEN.user());
     Fleet::start(Options::default(), [device]).expect("loopback can be bound")
 }
 
@@ -312,12 +76,12 @@ fn an_engineer_walks_as_a_user_of_v3() {
     std::fs::write(&auth, format!("{AUTH}\n")).expect("it can be written");
     std::fs::write(&privacy, format!("{PRIVACY}\n")).expect("it can be written");
     let (auth, privacy) = (auth.to_str().expect("UTF-8"), privacy.to_str().expect("UTF-8"));
-    let words = ["walk", &at, "1.3.6.1.2.1.1.5", "-u", "hidden", "-a", "SHA-256", "--auth-file", auth];
+    let name = HIDDEN.name();
+    let words = ["walk", &at, "1.3.6.1.2.1.1.5", "-u", &name, "-a", "SHA-256", "--auth-file", auth];
     let words = [&words[..], &["-x", "aes", "--priv-file", privacy]].concat();
     let (good, text, errors) = agent(&words, address);
     assert!(good && text.starts_with(".1.3.6.1.2.1.1.5.0 = STRING: "), "{text}{errors}");
-    let words =
-        ["walk", &at, "1.3.6.1.2.1.1.5", "-v3", "-u", "hidden", "-a", "SHA-256", "--auth-file", privacy];
+    let words = ["walk", &at, "1.3.6.1.2.1.1.5", "-v3", "-u", &name, "-a", "SHA-256", "--auth-file", privacy];
     let (good, _, errors) = agent(&words, address);
     assert!(!good && errors.contains("refuses"), "{errors}");
 }

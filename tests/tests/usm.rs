@@ -1,5 +1,6 @@
 //! SNMPv3's user-based security against Debian's net-snmp: its agent asked by ours, its tools asking ours.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,100 +10,18 @@ use std::time::{Duration, Instant};
 use pantau_tests::free_port;
 use pantau_tests::peers::peer;
 use pantau_tests::running::Running;
+
+use crate::pair::{AUTH, PRIVACY, Pair};
 use snmp::ber::Writer;
 use snmp::usm::{
     AuthProtocol, Authority, Context, EngineId, Exchange, Opened, Peer, PrivProtocol, Refusal, Served, User,
 };
 use snmp::{Oid, Pdu, PduKind, Request, Value, Varbind};
 
-const AUTH: &str = "an auth phrase of the tests";
-const PRIVACY: &str = "a priv phrase of the tests";
 const SYS_NAME: &str = "1.3.6.1.2.1.1.5.0";
 
-/// net-snmp's names.
-fn auth_name(protocol: AuthProtocol) -> &'static str {
-    match protocol {
-        AuthProtocol::Md5 => "MD5",
-        AuthProtocol::Sha1 => "SHA",
-        AuthProtocol::Sha224 => "SHA-224",
-        AuthProtocol::Sha256 => "SHA-256",
-        AuthProtocol::Sha384 => "SHA-384",
-        AuthProtocol::Sha512 => "SHA-512",
-    }
-}
-
-fn priv_name(protocol: PrivProtocol) -> &'static str {
-    match protocol {
-        PrivProtocol::Des => "DES",
-        PrivProtocol::Aes128 => "AES",
-        PrivProtocol::Aes192 => "AES-192",
-        PrivProtocol::Aes256 => "AES-256",
-        PrivProtocol::Aes192Reeder => "AES-192-C",
-        PrivProtocol::Aes256Reeder => "AES-256-C",
-    }
-}
-
-/// A user of one pair, or of none or half of it; the name says which.
-#[derive(Clone, Copy, Debug)]
-struct Pair(Option<AuthProtocol>, Option<PrivProtocol>);
-
-impl Pair {
-    fn all() -> Vec<Self> {
-        let privacies = || std::iter::once(None).chain(PrivProtocol::ALL.map(Some));
-        let pairs = AuthProtocol::ALL
-            .into_iter()
-            .flat_map(|auth| privacies().map(move |with| Self(Some(auth), with)));
-        pairs.chain([Self(None, None)]).collect()
-    }
-
-    fn name(self) -> String {
-        let auth = self.0.map_or("none", AuthProtocol::as_str);
-        format!("{auth}-{}", self.1.map_or("none", PrivProtocol::as_str))
-    }
-
-    fn user(self) -> User {
-        self.user_with(AUTH, PRIVACY)
-    }
-
-    fn user_with(self, auth: &str, privacy: &str) -> User {
-        let auth = self.0.map(|protocol| (protocol, auth.as_bytes()));
-        let privacy = self.1.map(|protocol| (protocol, privacy.as_bytes()));
-        User::new(self.name().as_bytes(), auth, privacy).expect("good phrases")
-    }
-
-    /// Lines of snmpd.conf.
-    fn lines(self) -> String {
-        let name = self.name();
-        match self {
-            Self(Some(auth), Some(with)) => {
-                let (auth, with) = (auth_name(auth), priv_name(with));
-                format!("createUser {name} {auth} \"{AUTH}\" {with} \"{PRIVACY}\"\nrouser {name} authpriv\n")
-            }
-            Self(Some(auth), None) => {
-                format!("createUser {name} {} \"{AUTH}\"\nrouser {name} auth\n", auth_name(auth))
-            }
-            _ => format!("createUser {name}\nrouser {name} noauth\n"),
-        }
-    }
-
-    /// Words for snmpget.
-    fn words(self) -> Vec<String> {
-        let mut words = vec!["-u".to_owned(), self.name()];
-        let level = match self {
-            Self(Some(_), Some(_)) => "authPriv",
-            Self(Some(_), None) => "authNoPriv",
-            _ => "noAuthNoPriv",
-        };
-        words.extend(["-l", level].map(str::to_owned));
-        if let Some(auth) = self.0 {
-            words.extend(["-a", auth_name(auth), "-A", AUTH].map(str::to_owned));
-        }
-        if let Some(with) = self.1 {
-            words.extend(["-x", priv_name(with), "-X", PRIVACY].map(str::to_owned));
-        }
-        words
-    }
-}
+/// A start of snmpd with its 43 users takes seconds on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A manager that blocks: what an engine does around a [`Peer`], for one request at a time.
 struct Manager {
@@ -119,7 +38,7 @@ impl Manager {
     fn new(to: SocketAddr, user: User) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback can be bound");
         socket.connect(to).expect("loopback can be reached");
-        socket.set_read_timeout(Some(Duration::from_secs(1))).expect("sockets have timeouts");
+        socket.set_read_timeout(Some(PATIENCE)).expect("sockets have timeouts");
         Self { socket, peer: Peer::new(user, Context::default()), next_id: 1000, began: Instant::now() }
     }
 
@@ -127,17 +46,23 @@ impl Manager {
         let request = Request::get([name.parse().expect("a good OID")]);
         let (mut exchange, mut out, mut packet) = (Exchange::default(), Writer::default(), Vec::new());
         let mut buffer = vec![0; 65_535];
-        for sent in 1..30 {
+        let (mut sent, begun) = (0, Instant::now());
+        while begun.elapsed() < PATIENCE {
             self.next_id += 1;
             let (id, now) = (self.next_id, self.began.elapsed());
             let pdu = |out: &mut Writer| request.pdu(id).write(out);
             self.peer.seal(now, &mut exchange, id, 65_507, pdu, &mut out, &mut packet);
-            // An agent that is not up yet answers by ICMP.
             let received = self.socket.send(&packet).and_then(|_| self.socket.recv(&mut buffer));
-            let Ok(length) = received else {
-                std::thread::sleep(Duration::from_millis(50));
-                continue;
+            let length = match received {
+                Ok(length) => length,
+                // An agent that is not up yet answers by ICMP: that is no datagram of this exchange.
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    std::thread::sleep(Duration::from_millis(20));
+                    continue;
+                }
+                Err(error) => panic!("no answer: {error}"),
             };
+            sent += 1;
             match self.peer.open(self.began.elapsed(), &mut exchange, &mut buffer[..length]) {
                 Ok(Opened::Again) => {}
                 Ok(Opened::Refused { why, .. }) => return (Err(why), sent),
@@ -152,7 +77,7 @@ impl Manager {
                 Err(fault) => panic!("{fault}"),
             }
         }
-        panic!("no answer")
+        panic!("no answer within {PATIENCE:?}")
     }
 }
 
