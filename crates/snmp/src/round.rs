@@ -192,6 +192,8 @@ pub struct Round {
     /// Ask whether the device is there.
     probe: bool,
     replies: u32,
+    /// Whether the device answered just before this round.
+    there: bool,
     silent: bool,
     hasher: RandomState,
 }
@@ -279,6 +281,7 @@ impl Round {
             least: false,
             probe: false,
             replies: 0,
+            there: false,
             silent: false,
             hasher: RandomState::new(),
         };
@@ -451,9 +454,14 @@ impl Round {
         }
     }
 
+    /// The device answered just now: if the first request has no reply, what was asked for may be to blame.
+    pub fn device_is_there(&mut self) {
+        self.there = true;
+    }
+
     /// No reply came, retries included.
     pub fn on_silence(&mut self) {
-        if self.replies == 0 || matches!(self.ask, Ask::Probe { .. }) {
+        if (self.replies == 0 && !self.there) || matches!(self.ask, Ask::Probe { .. }) {
             self.silent = true;
             return self.end_all(&Reason::Timeout);
         }

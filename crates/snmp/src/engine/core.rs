@@ -29,6 +29,9 @@ use crate::walk::{Limit, Reason};
 
 mod receive;
 
+/// A job for tables that begins so soon after the device's last answer goes on from there.
+const THERE_FOR: Duration = Duration::from_secs(5);
+
 /// Bounds of the core.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -218,8 +221,13 @@ impl Core {
         device.jobs += 1;
         let credentials = job.target.credentials.len().min(Target::CREDENTIALS_MAX);
         let parked = device.parked_tables();
-        let round = Round::new(plan(&job, device, device.credential, now, job.deadline));
+        let mut round = Round::new(plan(&job, device, device.credential, now, job.deadline));
         self.stats.tables_parked_now -= (parked - device.parked_tables()) as u64;
+        // A job for tables alone goes on from one that asked for scalars: silence is then no matter of address or credential.
+        let there = job.scalars.is_empty() && device.answered_within(now, THERE_FOR);
+        if there {
+            round.device_is_there();
+        }
         let ends = now.saturating_add(job.deadline);
         let urgent = job.urgent;
         let mut active = Active {
@@ -234,7 +242,7 @@ impl Core {
             tries: 1,
             sent_at: [now; Id::TRIES_MAX as usize],
             credential: device.credential,
-            credentials_left: if device.silent { 0 } else { credentials.saturating_sub(1) },
+            credentials_left: if device.silent || there { 0 } else { credentials.saturating_sub(1) },
             exchange: Exchange::default(),
             entered: false,
             charged: None,
@@ -748,6 +756,7 @@ impl Core {
         // An older job's credentials say nothing about a newer one's.
         let is_current = device.target.as_ref().is_some_and(|target| Arc::ptr_eq(target, &job.target));
         if ended.answered {
+            device.answered_at = Some(now);
             if is_current {
                 device.credential = credential;
             }

@@ -27,6 +27,8 @@ pub(crate) struct Device {
     pub(crate) rtt: Rtt,
     /// The credential that worked last, or is tried next.
     pub(crate) credential: usize,
+    /// When a round that had an answer ended last.
+    pub(crate) answered_at: Option<Duration>,
     /// Whether the last round had no answer at all.
     pub(crate) silent: bool,
     /// One per user and context that asks it, made when first used. They outlive a change of settings: of a device's jobs one may still
@@ -54,6 +56,7 @@ impl Device {
             parked: HashMap::new(),
             rtt: Rtt::default(),
             credential: 0,
+            answered_at: None,
             silent: false,
             peers: Vec::new(),
             last_bad: None,
@@ -104,6 +107,11 @@ impl Device {
         if self.credential >= target.credentials.len().min(Target::CREDENTIALS_MAX) {
             self.credential = 0;
         }
+    }
+
+    /// Whether it answered so short a time ago.
+    pub(crate) fn answered_within(&self, now: Duration, span: Duration) -> bool {
+        self.answered_at.is_some_and(|at| now.saturating_sub(at) <= span)
     }
 
     pub(crate) fn assignments(&mut self, job: &Job, now: Duration) -> Vec<Assignment> {

@@ -387,6 +387,33 @@ fn a_silent_table_is_parked_and_the_others_are_read() {
     assert_eq!((net.core.stats.tables_parked, net.core.stats.tables_parked_now), (1, 0));
 }
 
+/// Who asks for scalars first and for tables in a second job (because it depends on the first which) has its silent tables parked
+/// all the same. They were taken for a silent device, asked for again in each round, and took the tables behind them with them.
+#[test]
+fn a_silent_table_is_parked_in_a_job_of_its_own_too() {
+    let mut net = Net::new([Node::new(3, 20)]);
+    let sick = oid("1.3.6.1.4.1.9");
+    net.node(1).state.cells.insert(sick.child(&[1]).expect("short"), Held::Integer(1));
+    net.node(1).state.misdeeds = vec![Misdeed::SilentOn(sick.clone())];
+    let target = Arc::new(target(1));
+    for expected in ["timeout", "parked"] {
+        let scalars = net.run(Job { tables: Vec::new(), ..job(&target) });
+        assert!(scalars.answered);
+        let mut tables = Job { scalars: Arc::new([]), ..job(&target) };
+        tables.tables.insert(0, Arc::new(Table::new("sick", vec![sick.clone()])));
+        let harvest = net.run(tables);
+        assert_eq!((reason(&harvest.tables[0]), reason(&harvest.tables[1])), (expected, "whole"));
+        assert_eq!(net.core.stats.tables_parked, 1);
+    }
+    assert_eq!(net.core.stats.devices_silent_now, 0);
+    // A device that falls silent between the two is asked once more whether it is there.
+    assert!(net.run(Job { tables: Vec::new(), ..job(&target) }).answered);
+    net.node(1).state.misdeeds = vec![Misdeed::Silence];
+    let harvest = net.run(Job { scalars: Arc::new([]), ..job(&target) });
+    assert_eq!((harvest.answered, reason(&harvest.tables[0])), (false, "timeout"));
+    assert_eq!((net.core.stats.tables_parked, net.core.stats.devices_silent_now), (1, 1));
+}
+
 #[test]
 fn a_device_that_answers_every_third_request() {
     let (harvest, _) = whole(&[Misdeed::OnlyEvery(3)]);
