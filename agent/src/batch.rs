@@ -18,7 +18,7 @@ use std::time::Duration;
 use model::Timestamp;
 use tokio::sync::Notify;
 use wire::identity::{Cause, Loss};
-use wire::v2::Encoder;
+use wire::v2::{Encoder, Part};
 
 use crate::clock::{Clock, Reading, Scale};
 use crate::series::{Point, SeriesTable};
@@ -82,6 +82,10 @@ struct Inner {
     scale: Scale,
     covered: Covered,
     metadata_said_ms: i64,
+    /// How often metadata was to be said again.
+    metadata_due: u32,
+    /// Of the compact table being added: the part of the request that each set of labels is.
+    parts: Vec<Option<Part>>,
     ready: VecDeque<Batch>,
     ready_bytes: usize,
     lost: Vec<Loss>,
@@ -107,6 +111,8 @@ impl Batcher {
             scale: now.scale,
             covered: Covered { to: before, scale: now.scale, boot_ms: now.boot_ms - 1 },
             metadata_said_ms: now.boot_ms,
+            metadata_due: 0,
+            parts: Vec::new(),
             ready: VecDeque::new(),
             ready_bytes: 0,
             lost: Vec::new(),
@@ -129,6 +135,8 @@ impl Batcher {
             inner.seal(self.clock.read());
             inner.scale = reading.scale;
         }
+        inner.say_metadata(reading);
+        inner.parts.clear();
         for point in points {
             inner.add(table, point, reading);
             if inner.encoder.sample_count() >= SAMPLES_MAX || inner.bytes >= PAYLOAD_BYTES_MAX {
@@ -184,16 +192,36 @@ impl Batcher {
 
 impl Inner {
     fn add(&mut self, table: &mut SeriesTable, point: &Point, reading: Reading) {
-        let entry = table.entry(point.series);
         let timestamp = if reading.scale == Scale::Boot { reading.time } else { point.timestamp };
-        let known = entry.token.is_some_and(|token| self.encoder.sample(token, timestamp, point.value));
+        if table.is_compact() {
+            return self.pass(table, point, timestamp);
+        }
+        let known =
+            table.token(point.series).is_some_and(|token| self.encoder.sample(token, timestamp, point.value));
         if !known {
+            let entry = table.entry(point.series);
             let token = self.encoder.register(&entry.labels, entry.metadata.as_deref());
-            entry.token = Some(token);
+            table.set_token(point.series, token);
             let taken = self.encoder.sample(token, timestamp, point.value);
             debug_assert!(taken, "a series that was registered just now is known");
         }
-        self.bytes += 32 + entry.labels.as_bytes().len();
+        self.bytes += 32 + table.label_bytes(point.series);
+    }
+
+    /// A sample of a series of which the encoder keeps nothing.
+    fn pass(&mut self, table: &mut SeriesTable, point: &Point, timestamp: Timestamp) {
+        let says = table.says_metadata(point.series, self.metadata_due);
+        let (named, set) = table.parts(point.series);
+        if self.parts.is_empty() {
+            self.parts.resize(table.sets(), None);
+        }
+        let part = self.parts[set as usize].get_or_insert_with(|| {
+            self.bytes += table.label_bytes(point.series);
+            self.encoder.part(table.labels_of(set))
+        });
+        let metadata = named.metadata.as_deref().filter(|_| says);
+        self.bytes += 64 + named.name.len() + metadata.map_or(0, |metadata| metadata.help.len());
+        self.encoder.pass(*part, &named.name, metadata, timestamp, point.value);
     }
 
     fn seal(&mut self, now: Reading) {
@@ -203,7 +231,6 @@ impl Inner {
     }
 
     fn seal_always(&mut self, now: Reading) {
-        self.say_metadata(now);
         let samples = self.encoder.sample_count() as u64;
         let mut payload = Vec::new();
         self.encoder.finish(&mut payload);
@@ -218,12 +245,14 @@ impl Inner {
             self.encoder.reset();
         }
         self.encoder.begin();
+        self.parts.clear();
     }
 
     fn say_metadata(&mut self, now: Reading) {
         if now.boot_ms.saturating_sub(self.metadata_said_ms) >= METADATA_EVERY.as_millis() as i64 {
             self.metadata_said_ms = now.boot_ms;
             self.encoder.resend_metadata();
+            self.metadata_due = self.metadata_due.wrapping_add(1);
         }
     }
 
@@ -287,10 +316,14 @@ mod tests {
 
     impl Bench {
         fn new(wall_ms: i64) -> Self {
+            Self::with(SeriesTable::new(Labels::from_pairs([("job", "node")]), 10), wall_ms)
+        }
+
+        fn with(table: SeriesTable, wall_ms: i64) -> Self {
             let hand = HandClock::at(wall_ms, 1_000);
             let clock = Arc::new(hand.clock(1));
             let batcher = Batcher::new(Arc::clone(&clock));
-            Self { hand, clock, batcher, table: SeriesTable::new(Labels::from_pairs([("job", "node")]), 10) }
+            Self { hand, clock, batcher, table }
         }
 
         fn round(&mut self, value: f64) {
@@ -385,7 +418,39 @@ mod tests {
 
     #[test]
     fn metadata_goes_with_the_first_batch_and_again_after_hours() {
-        let mut bench = Bench::new(TODAY_MS);
+        let base = || Labels::from_pairs([("job", "node")]);
+        check_metadata(Bench::new(TODAY_MS));
+        check_metadata(Bench::with(SeriesTable::compact(base(), 10), TODAY_MS));
+    }
+
+    /// Series of a table of which the encoder keeps nothing are told like others.
+    #[test]
+    fn a_compact_table_s_series_have_all_their_labels() {
+        let base = Labels::from_pairs([("job", "snmp"), ("instance", "sw1"), ("Zone", "a")]);
+        let bench = Bench::with(SeriesTable::compact(base, 10), TODAY_MS);
+        let mut table = bench.table;
+        for value in [1.0, 2.0] {
+            let reading = bench.clock.read();
+            let mut round = Round::begin(&mut table, reading.time, Vec::new());
+            round.metric(&LOAD, &[], value);
+            let labels = [("__name__", "ifSpeed"), ("ifIndex", "7"), ("instance", "other"), ("Area", "b")];
+            let labels = Labels::from_pairs(labels);
+            let id =
+                round.series(&crate::series::Described { labels, metadata: None }).expect("there is room");
+            round.put_again(id, value);
+            let (points, _) = round.finish();
+            bench.batcher.add(&mut table, &points, reading);
+        }
+        let mut inner = bench.batcher.inner();
+        inner.seal(bench.clock.read());
+        let batch = inner.take_ready().expect("it was sealed just now");
+        let load = r#"node_load1{Zone="a", instance="sw1", job="snmp"}"#.to_owned();
+        let speed = r#"ifSpeed{Area="b", ifIndex="7", instance="other"}"#.to_owned();
+        let both = |value| [(load.clone(), TODAY_MS, value), (speed.clone(), TODAY_MS, value)];
+        assert_eq!(samples(&batch), [both(1.0), both(2.0)].concat());
+    }
+
+    fn check_metadata(mut bench: Bench) {
         let mut helps = Vec::new();
         for pass in [15_000, 6 * 3_600_000, 15_000] {
             bench.round(1.0);

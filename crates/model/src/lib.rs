@@ -16,7 +16,7 @@ mod sample;
 mod source;
 
 pub use calendar::Date;
-pub use labels::{Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};
+pub use labels::{Labels, LabelsBuilder, LabelsIter, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{MetricKind, MetricMetadata};
 pub use region::{RegionCode, RegionCodeError};

@@ -5,9 +5,11 @@
 //! receiver recognise the table and the series of the same sender's last request without reading a single text.
 
 mod encoder;
+mod passing;
 mod shift;
 
 pub use encoder::{Encoder, Token};
+pub use passing::Part;
 pub use shift::shift_timestamps;
 
 use model::MetricKind;

@@ -1,6 +1,6 @@
 //! Laws of the remote write readers and writers, and requests that mean harm.
 
-use model::{Labels, MetricKind, MetricMetadata, Timestamp};
+use model::{Labels, METRIC_NAME, MetricKind, MetricMetadata, Timestamp};
 use proptest::prelude::*;
 use wire::v1::{Entry, WriteRequest, Writer};
 use wire::v2::{Encoder, Request, SYMBOLS_MAX, shift_timestamps};
@@ -113,6 +113,42 @@ proptest! {
             if let Some(token) = forgotten.and_then(|index| tokens.get(index)) {
                 encoder.forget(*token);
             }
+        }
+    }
+
+    /// Rounds of series that are kept and series that pass through: each request gives both back, the kept ones first.
+    #[test]
+    fn what_passes_through_stands_behind_what_is_kept(
+        rounds in prop::collection::vec(
+            (
+                prop::collection::vec((any_labels(), any_metadata()), 0..3),
+                prop::collection::vec((any_labels(), "[a-z_]{1,6}", any_metadata(), any::<(i64, u64)>()), 0..6),
+            ),
+            1..4,
+        ),
+    ) {
+        let mut encoder = Encoder::new();
+        for (kept, passing) in rounds {
+            let mut expected = Vec::new();
+            for (labels, metadata) in kept {
+                let token = encoder.register(&labels, metadata.as_ref());
+                prop_assert!(encoder.sample(token, at(1), 2.0));
+                expected.push((pairs(&labels), vec![(1, 2f64.to_bits())]));
+            }
+            for (labels, name, metadata, (millis, bits)) in passing {
+                let mut all = labels.to_builder();
+                let part = encoder.part(labels.iter().filter(|(label, _)| *label != METRIC_NAME));
+                let value = f64::from_bits(bits);
+                encoder.pass(part, &name, metadata.as_ref(), at(millis), value);
+                encoder.pass(part, "again", None, at(millis), value);
+                expected.push((pairs(&all.set(METRIC_NAME, &name).build()), vec![(millis, bits)]));
+                expected.push((pairs(&all.set(METRIC_NAME, "again").build()), vec![(millis, bits)]));
+            }
+            let mut payload = Vec::new();
+            prop_assert_eq!(encoder.sample_count(), expected.len());
+            encoder.finish(&mut payload);
+            prop_assert_eq!(read_v2(&payload), Ok(expected));
+            prop_assert_eq!(encoder.sample_count(), 0);
         }
     }
 

@@ -127,7 +127,7 @@ impl Input for Device {
     }
 
     fn new_table(&self) -> SeriesTable {
-        SeriesTable::new(Labels::clone(&self.plan.labels), self.plan.series_max)
+        SeriesTable::compact(Labels::clone(&self.plan.labels), self.plan.series_max)
     }
 
     fn collect<'a>(&'a mut self, round: &'a mut Round<'_>) -> BoxFuture<'a, Result<(), CollectError>> {

@@ -54,7 +54,6 @@ pub(super) struct Values<'a, 'r> {
     device: &'a str,
     stamp: u64,
     table: usize,
-    key: Vec<u8>,
 }
 
 /// What stays the same for a device.
@@ -75,7 +74,7 @@ impl<'a, 'r> Values<'a, 'r> {
     ) -> Self {
         let stamp = stamps.number(round.stamp());
         let Ways { rules, exclude, memory, device } = *ways;
-        Self { round, polls, refused, rules, exclude, memory, device, stamp, table: 0, key: Vec::new() }
+        Self { round, polls, refused, rules, exclude, memory, device, stamp, table: 0 }
     }
 
     fn describe(rules: &Rules, base: &Labels, family: &Family, own: &[(&str, &str)]) -> Option<Described> {
@@ -105,16 +104,8 @@ impl Sink for Values<'_, '_> {
     }
 
     fn series(&mut self, family: &Family, labels: &[(&str, &str)]) -> Option<Handle> {
-        self.key.clear();
-        // No UTF-8 text holds these bytes, so that a profile's series and the input's own never share a key.
-        self.key.push(0xfe);
-        self.key.extend_from_slice(family.name.as_bytes());
-        for part in labels.iter().flat_map(|(name, text)| [name, text]) {
-            self.key.push(0xff);
-            self.key.extend_from_slice(part.as_bytes());
-        }
-        let rules = self.rules;
-        let id = self.round.series(&self.key, |base| Self::describe(rules, base, family, labels))?;
+        let described = Self::describe(self.rules, self.round.base(), family, labels)?;
+        let id = self.round.series(&described)?;
         let number = id.number();
         (number < Handle::MAX).then_some(Handle(number))
     }

@@ -77,7 +77,7 @@ impl Poller {
         let (points, _) = round.finish();
         type Points = Vec<crate::series::Point>;
         let (stale, live): (Points, Points) = points.iter().partition(|point| is_stale(point.value));
-        let mut text = |series: crate::series::SeriesId| self.table.entry(series).labels.to_string();
+        let text = |series: crate::series::SeriesId| self.table.entry(series).labels.to_string();
         let named = live.iter().map(|point| (text(point.series), point.value)).collect();
         self.ended = stale.iter().map(|point| text(point.series)).collect();
         (named, error)

@@ -7,6 +7,9 @@
 //!
 //! Metadata goes out with the first samples of a series, and again after [`Encoder::resend_metadata`].
 //!
+//! Series that a sender keeps itself pass through with [`Encoder::part`] and [`Encoder::pass`]; nothing of them is kept here. They stand
+//! behind the others, with texts of their own.
+//!
 //! Memory: about 4 bytes a label reference, 24 bytes a series and its texts once. Forgotten series leave holes, which
 //! [`Encoder::reset`] clears (see [`Encoder::is_mostly_unused`]).
 
@@ -16,6 +19,7 @@ use std::ops::Range;
 use hashbrown::HashTable;
 use model::{Labels, MetricKind, MetricMetadata, Timestamp};
 
+use super::passing::{Part, Passing};
 use crate::protobuf::{WireType, push_bytes, push_sample, push_varint, sample_len, tag, varint_len};
 use crate::v1::kind_to_number;
 
@@ -37,6 +41,7 @@ pub struct Encoder {
     live: usize,
     batch: Vec<Sample>,
     shape: Shape,
+    passing: Passing,
 }
 
 #[derive(Debug)]
@@ -222,6 +227,27 @@ impl Encoder {
     /// Starts a request; samples of a request that was not finished are dropped.
     pub fn begin(&mut self) {
         self.batch.clear();
+        self.passing.clear();
+    }
+
+    /// Tells labels, sorted by name and without the metric's, for series of this request that pass through.
+    pub fn part<'a>(&mut self, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Part {
+        self.passing.part(labels)
+    }
+
+    /// Adds a sample of a series that passes through; each is a series of the request, with metadata where it is given.
+    ///
+    /// # Panics
+    /// On a part of another request, perhaps.
+    pub fn pass(
+        &mut self,
+        part: Part,
+        name: &str,
+        metadata: Option<&MetricMetadata>,
+        timestamp: Timestamp,
+        value: f64,
+    ) {
+        self.passing.sample(part, name, metadata, timestamp, value);
     }
 
     /// Adds a sample; false where the token is unknown (forgotten, or of before a reset): register the series again.
@@ -236,7 +262,7 @@ impl Encoder {
 
     /// Number of samples since [`Encoder::begin`].
     pub fn sample_count(&self) -> usize {
-        self.batch.len()
+        self.batch.len() + self.passing.len()
     }
 
     /// Appends the request to `payload` and starts the next. Series stand in the order of registration, the samples of one
@@ -245,14 +271,25 @@ impl Encoder {
         if !self.batch.is_sorted_by_key(|sample| sample.series) {
             self.batch.sort_by_key(|sample| sample.series);
         }
+        if self.batch.is_empty() {
+            // What passes through alone leaves the shape of the others as it is.
+            payload.reserve(self.passing.room() + 2);
+            push_bytes(payload, 4, b"");
+            self.passing.write_symbols(payload);
+            self.passing.write_series(payload, 1);
+            return self.begin();
+        }
         if !self.fits_shape() {
             self.make_shape();
         }
-        payload.reserve(self.shape.symbols.len() + self.shape.heads.len() + 24 * self.batch.len() + 2);
+        let own = self.shape.symbols.len() + self.shape.heads.len() + 24 * self.batch.len() + 2;
+        payload.reserve(own + self.passing.room());
         push_bytes(payload, 4, b"");
         payload.extend_from_slice(&self.shape.symbols);
+        self.passing.write_symbols(payload);
         self.write_series(payload);
-        self.batch.clear();
+        self.passing.write_series(payload, self.shape.count);
+        self.begin();
     }
 
     /// Whether this batch has exactly the last request's series, and none of them owes metadata.
@@ -337,24 +374,26 @@ impl Shape {
 
     fn push_metadata(&mut self, texts: &mut Texts, series: &Series) {
         self.has_metadata = true;
-        let fields = [
-            (1, u32::from(kind_to_number(series.kind))),
-            (3, texts.number(series.help, &mut self.count, &mut self.symbols)),
-            (4, texts.number(series.unit, &mut self.count, &mut self.symbols)),
-        ];
-        self.heads.push(tag(5, WireType::Bytes));
-        let length_at = self.heads.len();
-        self.heads.push(0);
-        for (number, value) in fields.into_iter().filter(|(_, value)| *value != 0) {
-            self.heads.push(tag(number, WireType::Varint));
-            push_varint(&mut self.heads, u64::from(value));
-        }
-        put_length(&mut self.heads, length_at);
+        let help = texts.number(series.help, &mut self.count, &mut self.symbols);
+        let unit = texts.number(series.unit, &mut self.count, &mut self.symbols);
+        push_metadata(&mut self.heads, kind_to_number(series.kind).into(), help, unit);
     }
 }
 
+/// Writes the field `metadata` of a series.
+pub(super) fn push_metadata(out: &mut Vec<u8>, kind: u32, help: u32, unit: u32) {
+    out.push(tag(5, WireType::Bytes));
+    let length_at = out.len();
+    out.push(0);
+    for (number, value) in [(1, kind), (3, help), (4, unit)].into_iter().filter(|(_, value)| *value != 0) {
+        out.push(tag(number, WireType::Varint));
+        push_varint(out, u64::from(value));
+    }
+    put_length(out, length_at);
+}
+
 /// Fills in the length of what follows `length_at`, where one byte is reserved; most messages need no more.
-fn put_length(out: &mut Vec<u8>, length_at: usize) {
+pub(super) fn put_length(out: &mut Vec<u8>, length_at: usize) {
     let length = out.len() - length_at - 1;
     let extra = varint_len(length as u64) - 1;
     if extra > 0 {
