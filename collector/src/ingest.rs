@@ -186,9 +186,6 @@ pub enum IngestError {
 struct Pending {
     answer: oneshot::Receiver<Result<Written, WriteError>>,
     outcome: Outcome,
-    /// Memory that it takes on its way.
-    bytes: usize,
-    _ticket: Option<Ticket>,
 }
 
 type PreparedOrNot = Result<Prepared, IngestError>;
@@ -265,11 +262,9 @@ impl Ingest {
             let decode_timer = self.metrics.ingest_decode_seconds.start_timer();
             let (turn, prepared) = work.run(turn).await;
             decode_timer.observe_duration();
+            drop(turn);
             let result = match prepared {
-                Ok(Prepared::Pending(pending)) => {
-                    let _writing = turn.write(pending.bytes);
-                    self.finish(pending).await
-                }
+                Ok(Prepared::Pending(pending)) => self.finish(pending).await,
                 Ok(Prepared::Done(outcome)) => Ok(outcome),
                 Err(error) => Err(error),
             };
@@ -343,17 +338,20 @@ impl Ingest {
         if samples.is_empty() && metadata.is_empty() && attachment.is_empty() {
             return Prepared::Done(outcome);
         }
-        let bytes = samples.len() * size_of::<(tsdb::SeriesRef, Timestamp, f64)>();
+        let batch = WriteBatch { samples, metadata, attachment };
+        let writing = self.turns.write(&request.origin.name, weight(&batch));
         let (tell, answer) = oneshot::channel();
-        store.write(WriteBatch { samples, metadata, attachment }, move |written| {
+        store.write(batch, move |written| {
+            // They stand for what is on its way, whether or not anybody waits for it.
+            drop((writing, ticket));
             // A sender that went away is told nothing; its samples are stored all the same.
             drop(tell.send(written));
         });
-        Prepared::Pending(Pending { answer, outcome, bytes, _ticket: ticket })
+        Prepared::Pending(Pending { answer, outcome })
     }
 
     async fn finish(&self, pending: Pending) -> Result<Outcome, IngestError> {
-        let Pending { answer, mut outcome, bytes: _, _ticket } = pending;
+        let Pending { answer, mut outcome } = pending;
         let written = answer.await.unwrap_or(Err(WriteError::Closed))?;
         if written.too_old > 0 {
             outcome.samples = outcome.samples.saturating_sub(written.too_old as u64);
@@ -461,6 +459,15 @@ impl Ingest {
             self.metrics.ingest_unsupported.with_label_values(&["exemplar"]).inc_by(*exemplars);
         }
     }
+}
+
+/// Memory that a batch takes on its way to the disk.
+fn weight(batch: &WriteBatch) -> usize {
+    let WriteBatch { samples, metadata, attachment } = batch;
+    let described = metadata.iter().map(|(family, metadata)| {
+        size_of_val(metadata) + family.len() + metadata.help.len() + metadata.unit.len()
+    });
+    size_of_val(samples.as_slice()) + described.sum::<usize>() + attachment.len()
 }
 
 enum Prepared {

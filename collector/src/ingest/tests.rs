@@ -326,26 +326,95 @@ async fn a_batch_of_nothing_good_is_settled_all_the_same() {
 #[tokio::test]
 async fn a_sender_with_many_large_requests_holds_up_nobody_else() {
     let bench = Arc::new(bench(""));
+    let stalled = Stalled::new(&bench);
     let heavy = Origin { name: "heavy".into(), stamp: Stamp::default() };
-    let done = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let count = |done: &std::sync::atomic::AtomicUsize| done.load(std::sync::atomic::Ordering::SeqCst);
     let mut tasks = Vec::new();
     for number in 0..60 {
         let times = (0..20_000).map(|step| (number * 20_000 + step - 2_000_000, step as f64));
         let large = payload(&[(&load("heavy"), &times.collect::<Vec<_>>())]);
-        let (bench, heavy, done) = (Arc::clone(&bench), heavy.clone(), Arc::clone(&done));
-        tasks.push(tokio::spawn(async move {
-            bench.send(&heavy, &large, None).await.expect("stored");
-            done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        }));
+        let (bench, heavy) = (Arc::clone(&bench), heavy.clone());
+        tasks.push(tokio::spawn(async move { bench.send(&heavy, &large, None).await.expect("stored") }));
     }
     // All sixty are asked for before the other's.
-    tokio::task::yield_now().await;
-    bench.write(&payload(&[(&load("light"), &[(0, 1.0)])])).await.expect("stored");
-    assert!(count(&done) <= 40, "{} of 60 large requests were answered first", count(&done));
-    for task in tasks {
-        task.await.expect("it ends");
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
     }
+    let on_their_way = bench.ingest.turns.writing("heavy");
+    assert!(((8 << 20)..(9 << 20)).contains(&on_their_way), "the rest waits: {on_their_way}");
+    let sent = payload(&[(&load("light"), &[(0, 1.0)])]);
+    bench.send_and_hang_up(&sent, None);
+    assert!(bench.ingest.turns.writing("kudus-gw") > 0, "it is on its way, past those that wait");
+    drop(stalled);
+    for task in tasks {
+        assert_eq!(task.await.expect("it ends").samples, 20_000);
+    }
+    assert_eq!(bench.all().len(), 3);
+}
+
+/// Holds the journal's thread up, so that what is written waits, until it is dropped.
+struct Stalled(Option<std::sync::mpsc::Sender<()>>);
+
+impl Stalled {
+    fn new(bench: &Bench) -> Self {
+        let labels = Labels::from_pairs([("__name__", "stall")]);
+        let series = bench.store.resolve(&labels).expect("room for it");
+        let batch = WriteBatch { samples: vec![(series, NOW, 1.0)], ..WriteBatch::default() };
+        let (stalled, is_stalled) = std::sync::mpsc::channel();
+        let (end, ends) = std::sync::mpsc::channel();
+        bench.store.write(batch, move |_| {
+            stalled.send(()).expect("the test waits");
+            let _ = ends.recv(); // an error: the other end is dropped
+        });
+        is_stalled.recv().expect("the journal's thread runs");
+        Self(Some(end))
+    }
+}
+
+impl Bench {
+    /// Sends, and hangs up while the journal has it.
+    fn send_and_hang_up(&self, payload: &[u8], envelope: Option<&Envelope>) {
+        let origin = origin();
+        let mut sending = std::pin::pin!(self.send(&origin, payload, envelope));
+        let polled = sending.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        assert!(polled.is_pending(), "{polled:?}");
+    }
+}
+
+/// The account was given back with the request: whoever hung up and came again filled the journal's queue, and a clone's batch under
+/// the same number was let in meanwhile.
+#[tokio::test]
+async fn who_hangs_up_has_its_bytes_on_its_account_until_they_are_written() {
+    let bench = bench("");
+    let mut stalled = Stalled::new(&bench);
+    let (sent, envelope) = batch(1, 1.0);
+    bench.send_and_hang_up(&sent, Some(&envelope));
+    assert!(bench.ingest.turns.writing("kudus-gw") > 0);
+    let (other, other_envelope) = batch(1, 2.0);
+    let clone = bench.send(&origin(), &other, Some(&other_envelope)).await;
+    assert!(matches!(clone, Err(IngestError::Conflict { .. })), "{clone:?}");
+    stalled.0 = None;
+    let again = bench.send(&origin(), &sent, Some(&envelope)).await.expect("it is there");
+    assert_eq!(again.samples, 1);
+    bench.store.flush().expect("a good disk");
+    assert_eq!(bench.ingest.turns.writing("kudus-gw"), 0);
+}
+
+/// They weighed nothing: descriptions alone filled the journal's queue.
+#[tokio::test]
+async fn descriptions_and_the_ledgers_entry_count_on_the_account_too() {
+    let bench = bench("");
+    let _stalled = Stalled::new(&bench);
+    let metadata =
+        model::MetricMetadata { kind: model::MetricKind::Gauge, help: "h".repeat(1000), unit: String::new() };
+    let mut writer = Writer::default();
+    (0..100).for_each(|number| writer.metadata(&format!("metric_{number}"), &metadata));
+    bench.send_and_hang_up(&writer.finish(), None);
+    let described = bench.ingest.turns.writing("kudus-gw");
+    assert!(described > 100_000, "{described}");
+    let (sent, envelope) = batch(1, 1.0);
+    bench.send_and_hang_up(&sent, Some(&envelope));
+    let sample = size_of::<(tsdb::SeriesRef, Timestamp, f64)>();
+    assert!(bench.ingest.turns.writing("kudus-gw") > described + sample + 30, "the entry, too");
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@
 //!
 //! In: the name of the sender, and sizes. Out: guards, which give back what they stand for when they are dropped. No clock, no I/O.
 //!
-//! Limits: a sender's requests that wait are bounded by the room for their bodies.
+//! Limits: a sender's requests that wait are bounded by the room for their bodies, and there are at most as many places of some that
+//! hung up.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -109,6 +110,10 @@ impl Turns {
             }
             let (tell, told) = oneshot::channel();
             let is_first = account.waiting.is_empty();
+            if account.waiting.len() == account.waiting.capacity() {
+                // Before it grows: who hung up needs no place, and may have been told nothing for as long as the disk stands still.
+                account.waiting.retain(|tell| !tell.is_closed());
+            }
             account.waiting.push_back(tell);
             if is_first {
                 shared.queue.push_back(Arc::clone(sender));
@@ -116,6 +121,25 @@ impl Turns {
             told
         };
         waits.await.expect("who waits is told: accounts live as long as this")
+    }
+
+    /// Room that a sender's bodies take.
+    #[cfg(test)]
+    pub(super) fn bodies(&self, sender: &str) -> u64 {
+        self.lock().accounts.get(sender).map_or(0, |account| account.bodies)
+    }
+
+    /// Bytes of a sender on the way to the disk.
+    #[cfg(test)]
+    pub(super) fn writing(&self, sender: &str) -> usize {
+        self.lock().accounts.get(sender).map_or(0, |account| account.writing)
+    }
+
+    /// So many bytes of a sender are on the way to the disk until the answer is dropped: it belongs to whatever brings them there, not
+    /// to who waits for it.
+    pub(super) fn write(self: &Arc<Self>, sender: &Arc<str>, bytes: usize) -> Writing {
+        self.lock().account(sender).writing += bytes;
+        Writing { turns: Arc::clone(self), sender: Arc::clone(sender), bytes }
     }
 
     fn granted(self: &Arc<Self>, sender: &Arc<str>) -> Turn {
@@ -204,23 +228,6 @@ pub(super) struct Turn {
     turns: Arc<Turns>,
     /// None where it was given up or never taken.
     sender: Option<Arc<str>>,
-}
-
-impl Turn {
-    /// The turn ends, and so many bytes are on the way to the disk.
-    pub(super) fn write(mut self, bytes: usize) -> Writing {
-        let sender = self.sender.take().expect("a turn ends once");
-        let turns = Arc::clone(&self.turns);
-        {
-            let mut shared = turns.lock();
-            shared.free += 1;
-            let account = shared.account(&sender);
-            account.running -= 1;
-            account.writing += bytes;
-            turns.hand_out(&mut shared);
-        }
-        Writing { turns, sender, bytes }
-    }
 }
 
 impl Drop for Turn {
@@ -312,7 +319,8 @@ mod tests {
     fn who_has_much_on_the_way_to_the_disk_waits_for_it_and_for_nobody_else() {
         let turns = Turns::new(3, 1 << 20);
         let Poll::Ready(turn) = look(&mut ask(&turns, "heavy")) else { panic!("all is free") };
-        let writing = turn.write(WRITING_BYTES_MAX);
+        let writing = turns.write(&"heavy".into(), WRITING_BYTES_MAX);
+        drop(turn);
         let mut heavy = ask(&turns, "heavy");
         assert!(look(&mut heavy).is_pending());
         assert!(look(&mut ask(&turns, "light")).is_ready());
@@ -333,6 +341,22 @@ mod tests {
         let first = ask(&turns, "b");
         drop(first);
         assert_eq!(turns.lock().free, 2);
+    }
+
+    /// They stayed until the sender's turn came, which it does not while the disk stands still, and their bodies' room was long free.
+    #[test]
+    fn who_hangs_up_while_the_disk_stands_still_leaves_no_place_taken() {
+        let turns = Turns::new(3, 1 << 20);
+        let writing = turns.write(&"heavy".into(), WRITING_BYTES_MAX);
+        let mut patient = ask(&turns, "heavy");
+        for _ in 0..10_000 {
+            drop(ask(&turns, "heavy"));
+        }
+        let waiting = turns.lock().accounts["heavy"].waiting.len();
+        assert!(waiting < 64, "{waiting}");
+        assert!(look(&mut patient).is_pending());
+        drop(writing);
+        assert!(look(&mut patient).is_ready(), "who stayed is not forgotten");
     }
 
     #[test]
