@@ -30,6 +30,9 @@ const INLINE_BYTES_MAX: u64 = 1 << 20;
 /// An unpacked body up to this size keeps its memory for the thread's next one.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
+/// Room that a body of more than one piece takes at first; what it takes doubles from there.
+const ROOM_BYTES_MIN: u64 = 64 << 10;
+
 const RETRY_AFTER_SECONDS: u64 = 5;
 
 /// Names how many samples have another value in the store, and the first of them. Such samples are no error of the request.
@@ -148,8 +151,8 @@ impl Ingest {
         if announced.is_some_and(|announced| announced > max) {
             return Err(Unread::TooLarge(max));
         }
+        let most = announced.unwrap_or(max);
         let mut room = self.turns.room(&origin.name, max);
-        room.take(announced.unwrap_or(0))?;
         let mut whole = Vec::new();
         let mut first: Option<Bytes> = None;
         while let Some(frame) = body.frame().await {
@@ -159,14 +162,15 @@ impl Ingest {
                 return Err(Unread::TooLarge(max));
             }
             if so_far > room.bytes() {
-                // A body of unknown size takes its room as it comes.
-                room.take((so_far - room.bytes()).max(64 << 10).min(max - room.bytes()))?;
+                // As it comes, not as it was announced: who announces much and sends little takes little.
+                let wanted = so_far.max(ROOM_BYTES_MIN).max(2 * room.bytes()).min(most.max(so_far));
+                room.take(wanted - room.bytes())?;
             }
             match (whole.is_empty(), first.take()) {
                 (true, None) => first = Some(data),
                 (_, before) => {
-                    whole.reserve(
-                        usize::try_from(announced.unwrap_or(0)).unwrap_or(0).saturating_sub(whole.len()),
+                    whole.reserve_exact(
+                        usize::try_from(room.bytes()).unwrap_or(0).saturating_sub(whole.len()),
                     );
                     before.into_iter().for_each(|before| whole.extend_from_slice(&before));
                     whole.extend_from_slice(&data);
@@ -295,5 +299,86 @@ fn say_written(response: &mut Response, message: Message, samples: u64) {
             let value = HeaderValue::from_str(&value).expect("digits are a header value");
             response.headers_mut().insert(name, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use http_body_util::Full;
+    use hyper::body::{Body as HttpBody, Frame, SizeHint};
+
+    use super::*;
+    use crate::ledger::Ledger;
+    use crate::metrics::Metrics;
+    use crate::settings::Checked;
+
+    /// Announces much, brings pieces, then stands still.
+    struct Slow {
+        announced: u64,
+        pieces: Vec<Bytes>,
+    }
+
+    impl HttpBody for Slow {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            self.pieces.pop().map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(Frame::data(piece)))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.announced)
+        }
+    }
+
+    fn ingest() -> Ingest {
+        Ingest::new(&Checked::quickstart().expect("defaults"), Ledger::new(), Arc::new(Metrics::new()))
+    }
+
+    fn origin(name: &str) -> Origin {
+        Origin { name: name.into(), stamp: Stamp::default() }
+    }
+
+    /// Room was taken as announced: two requests each of four slow senders, of which nothing came, closed the door to everybody.
+    #[test]
+    fn who_announces_much_and_sends_nothing_takes_no_room() {
+        let ingest = ingest();
+        let slow: Vec<Origin> = (0..4).map(|number| origin(&format!("slow-{number}"))).collect();
+        let mut waiting = Vec::new();
+        for sender in slow.iter().chain(&slow).chain(&slow) {
+            let body = Slow { announced: 16 << 20, pieces: vec![Bytes::from_static(b"some")] };
+            let mut reading = Box::pin(ingest.read_body(sender, Body::new(body)));
+            assert!(reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            waiting.push(reading);
+        }
+        let other = origin("another");
+        let mut reading = pin!(ingest.read_body(&other, Body::new(Full::from(vec![7; 1 << 20]))));
+        let read = reading.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Ok((body, room))) = read else { panic!("there is room") };
+        assert_eq!((body.len(), room.bytes()), (1 << 20, 1 << 20));
+    }
+
+    /// What a body takes stays near what has come of it, and is never more than it announces.
+    #[test]
+    fn a_body_takes_room_as_it_comes() {
+        let check = |announced: u64, piece: usize, pieces: usize, least: u64, most: u64| {
+            let (ingest, sender) = (ingest(), origin("a"));
+            let body = Slow { announced, pieces: vec![Bytes::from(vec![1; piece]); pieces] };
+            let mut reading = pin!(ingest.read_body(&sender, Body::new(body)));
+            assert!(reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            let taken = ingest.turns.bodies("a");
+            assert!((least..=most).contains(&taken), "{announced} announced, {pieces} x {piece}: {taken}");
+        };
+        check(16 << 20, 10, 0, 0, 0);
+        check(16 << 20, 10, 3, 30, 64 << 10);
+        check(100, 10, 3, 30, 100);
+        check(16 << 20, 16 << 10, 64, 1 << 20, 2 << 20);
+        check(16 << 20, 64 << 10, 256, 16 << 20, 16 << 20);
     }
 }
