@@ -73,6 +73,8 @@ pub(crate) struct Batcher {
     clock: Arc<Clock>,
     inner: Mutex<Inner>,
     wake: Notify,
+    /// A batch is whole before its time.
+    full: Notify,
 }
 
 struct Inner {
@@ -118,7 +120,7 @@ impl Batcher {
             lost: Vec::new(),
             batches: 0,
         };
-        Self { clock, inner: Mutex::new(inner), wake: Notify::new() }
+        Self { clock, inner: Mutex::new(inner), wake: Notify::new(), full: Notify::new() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -143,9 +145,12 @@ impl Batcher {
                 inner.seal(self.clock.read());
             }
         }
-        let something = inner.encoder.sample_count() > 0 || !inner.ready.is_empty();
+        let (full, something) = (!inner.ready.is_empty(), inner.encoder.sample_count() > 0);
         drop(inner);
-        if something {
+        if full {
+            self.full.notify_one();
+        }
+        if full || something {
             self.wake.notify_one();
         }
     }
@@ -158,16 +163,25 @@ impl Batcher {
         }
     }
 
-    /// Waits for the next batch: the first round, and what comes within [`LINGER`] after it.
+    /// Waits for the next batch: the first round, and what comes within [`LINGER`] after it, unless the batch is full before.
     pub(crate) async fn next(&self) -> Batch {
         loop {
-            if let Some(batch) = self.inner().take_ready() {
+            let (ready, begun) = {
+                let mut inner = self.inner();
+                (inner.take_ready(), inner.encoder.sample_count() > 0)
+            };
+            if let Some(batch) = ready {
                 return batch;
             }
-            self.wake.notified().await;
+            if !begun {
+                self.wake.notified().await;
+                continue;
+            }
             let linger = if self.batches() == 0 { FIRST_LINGER } else { LINGER };
-            tokio::time::sleep(linger).await;
-            self.inner().seal(self.clock.read());
+            tokio::select! {
+                () = tokio::time::sleep(linger) => self.inner().seal(self.clock.read()),
+                () = self.full.notified() => {}
+            }
         }
     }
 
@@ -398,9 +412,8 @@ mod tests {
         assert_eq!(batches[0].from, batches[0].to);
     }
 
-    #[test]
-    fn a_large_round_is_parted_at_the_limit() {
-        let bench = Bench::new(TODAY_MS);
+    /// Adds one sample more than a batch holds.
+    fn large_round(bench: &Bench) {
         let mut table = SeriesTable::new(Labels::empty(), 2 * SAMPLES_MAX);
         let reading = bench.clock.read();
         let mut round = Round::begin(&mut table, reading.time, Vec::new());
@@ -412,6 +425,12 @@ mod tests {
         }
         let (points, _) = round.finish();
         bench.batcher.add(&mut table, &points, reading);
+    }
+
+    #[test]
+    fn a_large_round_is_parted_at_the_limit() {
+        let bench = Bench::new(TODAY_MS);
+        large_round(&bench);
         let sizes: Vec<u64> = bench.sealed().iter().map(|batch| batch.samples).collect();
         assert_eq!(sizes, [SAMPLES_MAX as u64, 1]);
     }
@@ -475,5 +494,22 @@ mod tests {
         let before = tokio::time::Instant::now();
         bench.batcher.next().await;
         assert_eq!(before.elapsed(), LINGER);
+    }
+
+    /// It waited out the time that it had been begun with, and what waits for a slow disk is bounded.
+    #[tokio::test(start_paused = true)]
+    async fn a_full_batch_does_not_linger_and_what_is_left_does() {
+        let mut bench = Bench::new(TODAY_MS);
+        bench.round(1.0);
+        assert_eq!(bench.batcher.next().await.samples, 1);
+        let begun = tokio::time::Instant::now();
+        bench.round(2.0);
+        let full = async {
+            tokio::time::sleep(LINGER / 4).await;
+            large_round(&bench);
+        };
+        let (batch, ()) = tokio::join!(bench.batcher.next(), full);
+        assert_eq!((batch.samples, begun.elapsed()), (SAMPLES_MAX as u64, LINGER / 4));
+        assert_eq!((bench.batcher.next().await.samples, begun.elapsed()), (2, LINGER / 4 + LINGER));
     }
 }
