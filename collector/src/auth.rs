@@ -136,7 +136,8 @@ impl Auth {
         }
         self.failures.check(address, now)?;
         self.failures.note(address, now);
-        Err(Refusal::Unauthenticated)
+        // Whether the password is a token is not told.
+        Err(if given.user.is_some() { Refusal::NotBearer } else { Refusal::Unauthenticated })
     }
 }
 
@@ -256,6 +257,8 @@ impl FromRequestParts<AppState> for Sender {
 pub enum Refusal {
     /// No credentials, or wrong ones.
     Unauthenticated,
+    /// A user and a password where only a token is taken.
+    NotBearer,
     /// Credentials that nobody could check: not UTF-8, no known scheme, too long.
     Malformed(&'static str),
     /// Too many failed attempts from this address.
@@ -272,7 +275,7 @@ impl Refusal {
     /// A word for counters.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Unauthenticated => "unauthenticated",
+            Self::Unauthenticated | Self::NotBearer => "unauthenticated",
             Self::Malformed(_) => "malformed",
             Self::TooMany(_) => "too_many",
             Self::StrangeHost => "strange_host",
@@ -285,6 +288,10 @@ impl Refusal {
         match self {
             Self::Unauthenticated => "this needs a valid token or user and password: readers stand in the settings under \
                                       `readers`, agents are enrolled by `pantau-collector agents add`\n"
+                .into(),
+            Self::NotBearer => "who writes shows a token, by `Authorization: Bearer TOKEN`; this request has a user and a password \
+                                (Basic), which nobody may write with: in Prometheus write the token under `authorization`, not \
+                                `basic_auth`\n"
                 .into(),
             Self::Malformed(why) => format!("cannot read the Authorization header: {why}\n"),
             Self::TooMany(wait) => {
@@ -300,7 +307,7 @@ impl Refusal {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated | Self::NotBearer => StatusCode::UNAUTHORIZED,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::StrangeHost => StatusCode::FORBIDDEN,
@@ -314,9 +321,13 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status(), self.text()).into_response();
         let headers = response.headers_mut();
+        let bearer = HeaderValue::from_static("Bearer realm=\"pantau\"");
         match &self {
+            Self::NotBearer => {
+                headers.append(header::WWW_AUTHENTICATE, bearer);
+            }
             Self::Unauthenticated => {
-                headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pantau\""));
+                headers.append(header::WWW_AUTHENTICATE, bearer);
                 let basic = HeaderValue::from_static("Basic realm=\"pantau\", charset=\"UTF-8\"");
                 headers.append(header::WWW_AUTHENTICATE, basic);
             }
