@@ -215,14 +215,16 @@ impl Server {
     async fn greet(&self, stream: TcpStream, address: SocketAddr, stop: watch::Receiver<bool>) {
         let peer = Peer::Network(address);
         let Some(tls) = &self.tls else { return self.converse(stream, peer, stop).await };
+        // One clock for both: who says nothing is not asked twice.
+        let until = tokio::time::Instant::now() + self.config.head_timeout.get();
         let mut first = [0];
-        let peeked = tokio::time::timeout(self.config.head_timeout.get(), stream.peek(&mut first)).await;
+        let peeked = tokio::time::timeout_at(until, stream.peek(&mut first)).await;
         if matches!(peeked, Ok(Ok(1))) && plain::is_method(first[0]) {
             self.metrics.connections_dropped.with_label_values(&["tls"]).inc();
             return self.refuse_plain(stream).await;
         }
         let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
-        match tokio::time::timeout(self.config.head_timeout.get(), handshake).await {
+        match tokio::time::timeout_at(until, handshake).await {
             Ok(Ok(stream)) => self.converse(stream, peer, stop).await,
             Ok(Err(error)) => {
                 self.metrics.connections_dropped.with_label_values(&["tls"]).inc();

@@ -153,17 +153,29 @@ async fn heads_are_bounded() {
     assert!(answer.contains("hello") && answer.ends_with("`tls` in its settings\n"), "{answer}");
 }
 
+/// Its first byte was waited for as long as for a whole handshake, and then the handshake as long again.
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_to_tls_is_let_go_in_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = start(quick(), Some(own_certificate(folder.path()))).await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(read_all(&mut server.connect().await).await, "");
+    assert_eq!(server.dropped("slow_tls"), 1);
+    assert!(begun.elapsed() < Duration::from_millis(400), "{:?}", begun.elapsed());
+}
+
+fn own_certificate(data: &std::path::Path) -> Arc<rustls::ServerConfig> {
+    crate::tls::init(data, &["localhost".into()]).expect("made");
+    let folder = data.join(crate::tls::FOLDER);
+    let files =
+        crate::settings::TlsFiles { certificate: folder.join("server.pem"), key: folder.join("server.key") };
+    crate::tls::server_config(crate::tls::Certificate::load(&files).expect("readable")).expect("good")
+}
+
 #[tokio::test]
 async fn who_speaks_http_to_tls_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
-    crate::tls::init(folder.path(), &["localhost".into()]).expect("made");
-    let files = crate::settings::TlsFiles {
-        certificate: folder.path().join("tls/server.pem"),
-        key: folder.path().join("tls/server.key"),
-    };
-    let certificate = crate::tls::Certificate::load(&files).expect("readable");
-    let tls = crate::tls::server_config(certificate).expect("good");
-    let server = start(quick(), Some(tls)).await;
+    let server = start(quick(), Some(own_certificate(folder.path()))).await;
     let answer = server.ask("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(
         answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("write https:// instead of http://\n"),
@@ -215,12 +227,8 @@ async fn an_open_request_ends_before_the_server_does() {
 #[tokio::test]
 async fn tls_is_spoken_and_plain_text_is_not() {
     let data = tempfile::tempdir().expect("a folder");
-    crate::tls::init(data.path(), &["localhost".into()]).expect("made");
+    let server = start(quick(), Some(own_certificate(data.path()))).await;
     let folder = data.path().join(crate::tls::FOLDER);
-    let files =
-        crate::settings::TlsFiles { certificate: folder.join("server.pem"), key: folder.join("server.key") };
-    let certificate = crate::tls::Certificate::load(&files).expect("readable");
-    let server = start(quick(), Some(crate::tls::server_config(certificate).expect("good"))).await;
     let plain = server.ask("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(!plain.contains("hello"), "{plain}");
 
