@@ -3,5 +3,6 @@
 pub mod agent;
 pub mod ingest;
 pub mod report;
+pub mod sink;
 pub mod snmp;
 pub mod stream;

@@ -91,9 +91,10 @@ fn size(path: &Path) -> Result<f64> {
     Ok(std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len() as f64)
 }
 
-fn dist_agent() -> Result<PathBuf> {
+/// The agent as it is shipped.
+pub(super) fn dist_agent() -> Result<PathBuf> {
     let folder = std::env::var_os("PANTAU_DIST")
-        .context("PANTAU_DIST names no folder: run `cargo xtask bench agent`")?;
+        .context("PANTAU_DIST names no folder: run the bench by `cargo xtask bench`")?;
     Ok(PathBuf::from(folder).join("pantau-agent"))
 }
 

@@ -10,14 +10,15 @@ fn main() -> ExitCode {
     let figures = match words.first().map(String::as_str) {
         Some("agent") => agent::run(),
         Some("ingest") => ingest::run(),
-        Some("snmp") => snmp::run(),
+        Some("snmp") => snmp::run(false),
+        Some("snmp-minute") => snmp::run(true),
         // A part of it in a process of its own.
         Some("snmp-part") => match snmp::part(&words[1..]) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(error) => Err(error),
         },
         _ => {
-            eprintln!("bench: name one of: agent, ingest, snmp");
+            eprintln!("bench: name one of: agent, ingest, snmp, snmp-minute");
             return ExitCode::FAILURE;
         }
     };

@@ -1,5 +1,5 @@
-//! The whole path of one device's round: engine, evaluator, series table. What the agent does around it (schedule, spool, uplink) is
-//! measured by `bench agent`.
+//! The whole path of one device's round: engine, evaluator, series table. The agent around it (schedule, spool, uplink) is measured by
+//! `minute.rs` and by `bench agent`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,10 +80,6 @@ pub(super) struct Came {
     pub(super) varbinds: u64,
     /// Values that became samples.
     pub(super) samples: u64,
-    /// Whether the device answered everything that it was asked.
-    pub(super) whole: bool,
-    /// Whether it answered at all.
-    pub(super) answered: bool,
 }
 
 impl Device {
@@ -150,18 +146,7 @@ impl Device {
         (self.points, _) = round.finish();
         let cells =
             harvest.tables.iter().map(|table| table.rows.len()).sum::<usize>() + harvest.scalars.len();
-        let whole = harvest.tables.iter().all(|table| table.is_whole());
-        Came { varbinds: cells as u64, samples, whole, answered: harvest.answered }
-    }
-
-    /// Series that it has.
-    pub(super) fn series(&self) -> usize {
-        self.series.len()
-    }
-
-    /// Bytes of the evaluator's memory.
-    pub(super) fn evaluator_bytes(&self) -> usize {
-        self.evaluator.memory_bytes()
+        Came { varbinds: cells as u64, samples }
     }
 }
 
