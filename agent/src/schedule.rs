@@ -2,7 +2,8 @@
 //!
 //! In: target sets (asked for changes every [`REFRESH_EVERY`]), a clock. Out: finished rounds, to the batcher. A round that outlasts
 //! its deadline is ended and keeps what it has; ticks that pass while one still runs are counted as missed, never queued.
-//! A target that is taken away gets stale markers; the program's end writes none, because nothing ended but the looking.
+//! A target that is taken away gets stale markers; the program's end writes none, because nothing ended but the looking. One that comes in
+//! the place of another (the same name, changed settings) begins when that has ended, so that its samples are the later ones.
 //!
 //! Samples of a round share one timestamp: the tick itself where the round began in time, so that all rounds of an interval
 //! look alike to the store; the true time where it began late.
@@ -13,7 +14,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -88,9 +89,14 @@ enum Order {
 }
 
 struct Running {
-    order: watch::Sender<Order>,
+    /// What the input is called, once it is built.
+    name: Arc<OnceLock<String>>,
+    order: Arc<watch::Sender<Order>>,
     task: JoinHandle<()>,
 }
+
+/// A target that was told to end, by its name; its task has ended when nobody listens to its orders any more.
+type Ending = (Arc<OnceLock<String>>, Arc<watch::Sender<Order>>);
 
 struct Watched {
     set: Box<dyn TargetSet>,
@@ -111,6 +117,7 @@ async fn supervise(
 ) {
     let mut sets: Vec<Watched> = sets.into_iter().map(Watched::new).collect();
     let mut running: HashMap<String, Running> = HashMap::new();
+    let mut ending = Vec::new();
     let mut ticks = tokio::time::interval(REFRESH_EVERY);
     loop {
         tokio::select! {
@@ -120,7 +127,7 @@ async fn supervise(
                 None => break,
             },
         }
-        refresh(&mut sets, &mut running, &shared);
+        refresh(&mut sets, &mut running, &mut ending, &shared);
     }
     for target in running.values() {
         target.order.send_replace(Order::Halt);
@@ -130,18 +137,20 @@ async fn supervise(
     }
 }
 
-fn refresh(sets: &mut [Watched], running: &mut HashMap<String, Running>, shared: &Shared) {
+fn refresh(
+    sets: &mut [Watched],
+    running: &mut HashMap<String, Running>,
+    ending: &mut Vec<Ending>,
+    shared: &Shared,
+) {
+    let mut wanted = Vec::new();
     for watched in sets.iter_mut() {
         let now = Duration::from_millis(shared.clock.read().boot_ms.max(0) as u64);
         match watched.set.refresh() {
             Ok(Some(targets)) => {
                 watched.keys = targets.iter().map(|target| target.key.clone()).collect();
                 log_fault("targets", watched.faults.well(now), "");
-                for target in targets {
-                    if !running.contains_key(&target.key) {
-                        running.insert(target.key.clone(), start(target, shared));
-                    }
-                }
+                wanted.extend(targets);
             }
             Ok(None) => log_fault("targets", watched.faults.well(now), ""),
             Err(CollectError(why)) => {
@@ -150,22 +159,50 @@ fn refresh(sets: &mut [Watched], running: &mut HashMap<String, Running>, shared:
             }
         }
     }
+    ending.retain(|(_, order)| !order.is_closed());
     running.retain(|key, target| {
         let wanted = sets.iter().any(|watched| watched.keys.contains(key));
         if !wanted {
             target.order.send_replace(Order::End);
+            ending.push((target.name.clone(), target.order.clone()));
         }
         wanted
     });
+    for target in wanted {
+        if !running.contains_key(&target.key) {
+            running.insert(target.key.clone(), start(target, ending.clone(), shared));
+        }
+    }
     shared.metrics.targets.set(running.len() as i64);
 }
 
-fn start(target: Target, shared: &Shared) -> Running {
-    let (order, orders) = watch::channel(Order::GoOn);
+fn start(target: Target, ending: Vec<Ending>, shared: &Shared) -> Running {
+    let (order, mut orders) = watch::channel(Order::GoOn);
     let shared = shared.clone();
+    let name = Arc::new(OnceLock::new());
     let Target { key, build } = target;
-    let task = tokio::spawn(async move { Watch::new(&key, build(), shared).run(orders).await });
-    Running { order, task }
+    let called = name.clone();
+    let task = tokio::spawn(async move {
+        let input = build();
+        let name = called.get_or_init(|| input.name().to_owned());
+        let Some(has_waited) = its_turn(name, ending, &mut orders).await else { return };
+        Watch::new(&key, input, shared, has_waited).run(orders).await;
+    });
+    Running { name, order: Arc::new(order), task }
+}
+
+/// Waits for those of this name to end; whether there were any. None if the target is to end itself.
+async fn its_turn(name: &str, ending: Vec<Ending>, orders: &mut watch::Receiver<Order>) -> Option<bool> {
+    let mut has_waited = false;
+    // One that was never built has said nothing.
+    for (_, before) in ending.iter().filter(|(other, _)| other.get().is_some_and(|other| other == name)) {
+        has_waited = true;
+        tokio::select! {
+            () = before.closed() => {}
+            _ = ordered(orders) => return None,
+        }
+    }
+    Some(has_waited)
 }
 
 fn log_fault(name: &str, say: Say, why: &str) {
@@ -246,12 +283,13 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(key: &str, input: Box<dyn Input>, shared: Shared) -> Self {
+    /// One that comes in the place of another begins at its phase, which is later than what the other said at its end.
+    fn new(key: &str, input: Box<dyn Input>, shared: Shared, in_place: bool) -> Self {
         let name = input.name().to_owned();
         let kind = name.split(' ').next().unwrap_or_default().to_owned();
         let remote = matches!(kind.as_str(), "scrape" | "snmp");
         let phase = if remote { phase_of(key) } else { phase_of(&shared.instance) };
-        let ticks = Ticks::new(input.interval(), phase, !remote, shared.clock.read());
+        let ticks = Ticks::new(input.interval(), phase, !remote && !in_place, shared.clock.read());
         Self { input, name, kind, shared, ticks, faults: Summary::new(FAULT_EVERY) }
     }
 
@@ -537,6 +575,31 @@ mod tests {
         schedule.replace(vec![Box::new(again)]).await;
         tokio::time::sleep(Duration::from_secs(40)).await;
         assert!(kept.load(SeqCst) >= 3 && built_anew.load(SeqCst) == 0);
+        schedule.stop().await;
+    }
+
+    /// The stale markers of the old one came behind the first samples of the new one, in whose series they ended what had just begun.
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_in_the_place_of_another_begins_when_that_has_ended() {
+        let (before, after, told) = (Arc::default(), Arc::default(), Told::default());
+        say(&told, &[("sw1, old settings", &before, Does::Hang)]);
+        let (schedule, shared) = bench(&told);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(before.load(SeqCst), 1, "its first round goes on until it is given up");
+        let again = Told::default();
+        say(&again, &[("sw1, new settings", &after, Does::Well)]);
+        schedule.replace(vec![Box::new(again)]).await;
+        tokio::time::sleep(Duration::from_millis(3900)).await;
+        assert_eq!((before.load(SeqCst), after.load(SeqCst)), (1, 0));
+        while after.load(SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // As they came: a value and its marker, then the new value.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let batches = shared.batcher.finish();
+        let samples: u64 = batches.iter().map(|batch| batch.samples).sum();
+        assert_eq!(samples, 2 + after.load(SeqCst) as u64);
+        assert!(batches.windows(2).all(|pair| pair[0].to <= pair[1].from), "{batches:?}");
         schedule.stop().await;
     }
 }

@@ -12,225 +12,55 @@
 //! Limits: [`TARGETS_MAX`] targets a group; rows a table, series a device and the time of a round as the settings say; a text is cut
 //! at 1,024 bytes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Instant, SystemTime};
 
 use journal::disk::RealDisk;
 use model::{Labels, is_label_name};
 use regex::Regex;
-use serde::Deserialize;
-use settings::{Mistake, Secret, Source, Span};
-use snmp::engine::{Engine, Handle, Rate, Site};
+use settings::{Mistake, Source};
+use snmp::engine::{self, Engine, Handle, Site};
 
 use crate::inputs::{CollectError, Context, Input, Target, TargetSet};
 use crate::relabel::{self, RelabelError, Rules};
 
 mod access;
+mod budgets;
+mod config;
 mod device;
+mod events;
 mod identity;
+mod known;
 mod learned;
 mod library;
+mod neighbours;
 mod own;
 mod polls;
+mod ports;
+mod pulse;
 mod sink;
+mod uptime;
 
 pub use access::{CredentialConfig, Phrase};
+pub use config::{Common, Config, Prefix, SiteConfig, TargetConfig, Version};
 pub use identity::Memory;
+pub use known::{Known, Wait};
 
 use access::Credential;
+use budgets::Budgets;
+use config::Manner;
 use device::Device;
 use learned::Keep;
 use library::Library;
+use neighbours::Neighbours;
 
 /// Targets in one group.
 pub const TARGETS_MAX: usize = 20_000;
-/// A line that carries less does not bring a reply in time.
-const BITS_PER_SECOND_MIN: u64 = 2_400;
 /// Where SNMP agents listen.
 const PORT: u16 = 161;
-
-/// The section `snmp_common`: what all groups share.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Common {
-    /// A folder of profiles `*.yaml`; of two with one name it counts before the program's own.
-    pub profiles: Option<PathBuf>,
-    /// Credentials by name.
-    pub credentials: BTreeMap<String, CredentialConfig>,
-    /// Lines that several devices lie behind, by name, and how hard each may be asked.
-    pub sites: BTreeMap<String, SiteConfig>,
-}
-
-/// How hard all devices behind one line together may be asked.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SiteConfig {
-    /// Requests under way at once.
-    pub in_flight_max: u32,
-    /// Requests in a second; none: no bound.
-    pub requests_per_second: Option<u32>,
-    /// Bits in a second, both directions together, UDP payload; none: no bound.
-    pub bits_per_second: Option<u64>,
-}
-
-impl Default for SiteConfig {
-    fn default() -> Self {
-        Self { in_flight_max: 16, requests_per_second: None, bits_per_second: None }
-    }
-}
-
-/// A group of devices that are asked alike.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Devices.
-    #[serde(default)]
-    pub targets: Vec<TargetConfig>,
-    /// Files that hold further lists of devices, in YAML or JSON; read again when they change. Relative paths start at the settings
-    /// file.
-    #[serde(default)]
-    pub files: Vec<PathBuf>,
-    /// Where the community is kept. A device that is given neither this nor `credentials`, here or of its own, is refused.
-    #[serde(default)]
-    pub community: Option<Secret>,
-    /// Protocol version of that community.
-    #[serde(default)]
-    pub version: Version,
-    /// Instead of `community`: names of credentials under `snmp_common`, tried in this order.
-    #[serde(default)]
-    pub credentials: Vec<String>,
-    /// The profile to read the devices by, instead of the one that suits what a device says of itself.
-    #[serde(default)]
-    pub profile: Option<String>,
-    /// The line that the devices lie behind, by its name under `snmp_common`.
-    #[serde(default)]
-    pub site: Option<String>,
-    /// The own address to ask from.
-    #[serde(default)]
-    pub bind: Option<IpAddr>,
-    /// How long each try waits for a reply. Satellite links want 3 s and more.
-    #[serde(default = "default_timeout")]
-    pub timeout: Span,
-    /// Tries after the first.
-    #[serde(default = "default_retries")]
-    pub retries: u32,
-    /// How often each device is asked.
-    #[serde(default = "default_interval")]
-    pub interval: Span,
-    /// The label `job`.
-    #[serde(default = "default_job")]
-    pub job: String,
-    /// Further labels of every series.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Interfaces whose ifName (ifDescr where that is empty) matches this regular expression are counted and left out. The default
-    /// leaves out the interfaces that RouterOS makes for each dial-in session; `""` leaves out none.
-    #[serde(default = "default_interfaces_exclude")]
-    pub interfaces_exclude: String,
-    /// Rows that one table may have.
-    #[serde(default = "default_rows_max")]
-    pub rows_max: u32,
-    /// Series that one device may have; the agent's bound where it is not given.
-    #[serde(default)]
-    pub series_max: Option<usize>,
-    /// Rules over the labels of targets before they are asked: `__address__`, `job`, `instance`, `__meta_filepath` and the others.
-    #[serde(default)]
-    pub relabel_configs: Vec<relabel::Config>,
-    /// Rules over the labels of what a device's profile gives.
-    #[serde(default)]
-    pub metric_relabel_configs: Vec<relabel::Config>,
-}
-
-/// One device.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TargetConfig {
-    /// Address or host name, with a port where it is not 161: `10.0.0.1`, `[fd00::1]:1161`, `sw1.example.net`.
-    pub address: String,
-    /// The label `instance`; the address where it is not given. Keep it when the address changes.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// Overrides the group's.
-    #[serde(default)]
-    pub community: Option<Secret>,
-    /// Overrides the group's.
-    #[serde(default)]
-    pub version: Option<Version>,
-    /// Overrides the group's, and its community.
-    #[serde(default)]
-    pub credentials: Vec<String>,
-    /// Overrides the group's.
-    #[serde(default)]
-    pub profile: Option<String>,
-    /// Overrides the group's.
-    #[serde(default)]
-    pub site: Option<String>,
-    /// Overrides the group's.
-    #[serde(default)]
-    pub bind: Option<IpAddr>,
-    /// Further addresses that its replies may come from, for devices that have several.
-    #[serde(default)]
-    pub accept_reply_from: Vec<IpAddr>,
-    /// Overrides the group's.
-    #[serde(default)]
-    pub timeout: Option<Span>,
-    /// Overrides the group's.
-    #[serde(default)]
-    pub retries: Option<u32>,
-    /// Overrides the group's.
-    #[serde(default)]
-    pub interval: Option<Span>,
-    /// Further labels, over the group's.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-}
-
-/// Protocol version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Version {
-    /// SNMPv1: only for what knows nothing better.
-    V1,
-    /// SNMPv2c.
-    #[default]
-    V2c,
-}
-
-impl From<Version> for snmp::Version {
-    fn from(version: Version) -> Self {
-        match version {
-            Version::V1 => Self::V1,
-            Version::V2c => Self::V2c,
-        }
-    }
-}
-
-fn default_timeout() -> Span {
-    Span::from_secs(3)
-}
-
-fn default_retries() -> u32 {
-    2
-}
-
-fn default_interval() -> Span {
-    Span::from_secs(60)
-}
-
-fn default_job() -> String {
-    "snmp".to_owned()
-}
-
-fn default_interfaces_exclude() -> String {
-    "^<(pppoe|pptp|l2tp|sstp|ovpn)-".to_owned()
-}
-
-fn default_rows_max() -> u32 {
-    20_000
-}
 
 /// Makes a set of targets for each group. Reads settings, files, profiles and secrets, asks nobody.
 ///
@@ -243,24 +73,12 @@ pub fn build(
 ) -> Result<Vec<Box<dyn TargetSet>>, Mistake> {
     let shared = Shared::with(common, context).map_err(|mistake| mistake.under("snmp_common"))?;
     let group = |(index, config): (usize, &Config)| -> Result<Box<dyn TargetSet>, Mistake> {
-        let group = Group::new(config.clone(), context.clone(), shared.clone());
+        let group = Group::new(config.clone(), index, context.clone(), shared.clone());
         Ok(Box::new(group.map_err(|mistake| mistake.item(index).under("snmp"))?))
     };
-    configs.iter().enumerate().map(group).collect()
-}
-
-/// What a device of these settings is known by, in the order in which it is tried.
-///
-/// # Errors
-/// As [`build`], from the target on.
-pub fn credentials(
-    group: &Config,
-    target: &TargetConfig,
-    common: &Common,
-    base: &Path,
-) -> Result<Vec<snmp::engine::Credential>, Mistake> {
-    let configs = chosen(group, target, &common.credentials)?;
-    configs.into_iter().map(|config| Ok(Credential::new(config, base)?.get().0)).collect()
+    // Last, so that it speaks of devices that have been asked.
+    let engine = (!configs.is_empty()).then(|| Ok(pulse::targets(&shared.core, context)));
+    configs.iter().enumerate().map(group).chain(engine).collect()
 }
 
 /// The credentials of a device: its own before the group's.
@@ -268,7 +86,7 @@ fn chosen(
     group: &Config,
     target: &TargetConfig,
     named: &BTreeMap<String, CredentialConfig>,
-) -> Result<Vec<CredentialConfig>, Mistake> {
+) -> Result<Vec<(String, CredentialConfig)>, Mistake> {
     let both = "community and credentials exclude each other: name the community under snmp_common too";
     for (community, names) in
         [(&target.community, &target.credentials), (&group.community, &group.credentials)]
@@ -277,18 +95,20 @@ fn chosen(
             return Err(Mistake::at("credentials", both));
         }
         if let Some(community) = community {
-            let version = target.version.unwrap_or(group.version);
-            return Ok(vec![CredentialConfig::of_community(community.clone(), version)]);
+            let version = target.version.or(group.version).unwrap_or_default();
+            let config = CredentialConfig::of_community(community.clone(), version);
+            return Ok(vec![("community".to_owned(), config)]);
         }
-        if names.len() > snmp::engine::Target::CREDENTIALS_MAX {
-            let why = format!("more than the {} that are tried", snmp::engine::Target::CREDENTIALS_MAX);
+        if names.len() > engine::Target::CREDENTIALS_MAX {
+            let why = format!("more than the {} that are tried", engine::Target::CREDENTIALS_MAX);
             return Err(Mistake::at("credentials", why));
         }
         if !names.is_empty() {
             let find = |name: &String| {
-                named.get(name).cloned().ok_or_else(|| {
+                let found = named.get(name).cloned().ok_or_else(|| {
                     Mistake::at("credentials", format!("there is no {name:?} under snmp_common.credentials"))
-                })
+                });
+                Ok((name.clone(), found?))
             };
             return names.iter().map(find).collect();
         }
@@ -299,50 +119,68 @@ fn chosen(
     ))
 }
 
-/// The most tries after the first: a device that does not answer these is down, and others wait.
-const RETRIES_MAX: u32 = 7;
+/// Whose names are taken: no two devices of an agent may have the same, because what is learned and remembered of a device is kept
+/// under it, and so are its series.
+#[derive(Debug, Default)]
+struct Names(Mutex<HashMap<String, usize>>);
 
-fn check_retries(retries: u32) -> Result<(), Mistake> {
-    if retries <= RETRIES_MAX {
-        return Ok(());
+impl Names {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    Err(Mistake::at("retries", format!("{retries} are too many: write 0 to {RETRIES_MAX}")))
-}
 
-/// What concerns a group as a whole.
-fn check(config: &Config) -> Result<(), Mistake> {
-    super::check_interval("interval", config.interval)?;
-    check_retries(config.retries)?;
-    let bad = |key, why: &str| Err(Mistake::at(key, why));
-    if config.job.is_empty() {
-        return bad("job", "it is empty: write snmp, or another name");
+    /// The other group that has a device of this name.
+    fn other(&self, name: &str, group: usize) -> Option<usize> {
+        self.lock().get(name).copied().filter(|owner| *owner != group)
     }
-    if config.rows_max == 0 {
-        return bad("rows_max", "with 0 rows no table can be read: write 1 or more");
+
+    /// A group's names are these now.
+    fn replace(&self, group: usize, plans: &[Plan]) {
+        let mut names = self.lock();
+        names.retain(|_, owner| *owner != group);
+        names.extend(plans.iter().map(|plan| (plan.name.clone(), group)));
     }
-    if config.series_max == Some(0) {
-        return bad("series_max", "with 0 series nothing is kept: write 1 or more, or leave it out");
-    }
-    Ok(())
 }
 
 /// Devices of one group, each under its own name.
-#[derive(Default)]
-struct Plans {
+struct Plans<'a> {
     list: Vec<Plan>,
-    names: HashSet<String>,
+    /// Where each of them stands.
+    places: HashMap<String, String>,
+    group: usize,
+    names: &'a Names,
+    /// Whether another group has one of the names.
+    clashes: bool,
 }
 
-impl Plans {
-    fn add(&mut self, plan: Option<Plan>) -> Result<(), Mistake> {
+impl<'a> Plans<'a> {
+    fn new(group: usize, names: &'a Names) -> Self {
+        Self { list: Vec::new(), places: HashMap::new(), group, names, clashes: false }
+    }
+
+    fn add(&mut self, plan: Option<Plan>, place: String) -> Result<(), Mistake> {
         let Some(plan) = plan else { return Ok(()) };
         if self.list.len() >= TARGETS_MAX {
             let why = format!("more than the {TARGETS_MAX} targets of one group: make two of it");
             return Err(Mistake::new(why));
         }
-        if !self.names.insert(plan.name.clone()) {
-            return Err(Mistake::at("name", format!("two targets are named {:?}", plan.name)));
+        let twice = |place: &str| {
+            let name = &plan.name;
+            Mistake::at(
+                "name",
+                format!(
+                    "two targets are named {name:?}: {place} is the other; give each device a name of its own"
+                ),
+            )
+        };
+        if let Some(first) = self.places.get(&plan.name) {
+            return Err(twice(first));
         }
+        if let Some(other) = self.names.other(&plan.name, self.group) {
+            self.clashes = true;
+            return Err(twice(&format!("one of the group inputs.snmp[{other}]")));
+        }
+        self.places.insert(plan.name.clone(), place);
         self.list.push(plan);
         Ok(())
     }
@@ -355,6 +193,7 @@ pub(crate) struct Shared {
     library: Library,
     credentials: Arc<BTreeMap<String, CredentialConfig>>,
     sites: Arc<BTreeMap<String, Arc<Site>>>,
+    names: Arc<Names>,
 }
 
 /// What outlives a reload of the settings, because devices that stay the same go on with it: one engine, one owner of each file, and
@@ -367,14 +206,20 @@ pub(crate) struct Core {
     memory: Arc<Memory>,
     /// Where what the engine learned is kept.
     keep: Arc<Keep>,
+    /// When tables with a budget were last asked for.
+    budgets: Arc<Budgets>,
+    /// All devices side by side.
+    neighbours: Arc<Neighbours>,
     /// Every credential that is in use, so that keys are derived once.
     in_use: Mutex<Vec<Arc<Credential>>>,
 }
 
 impl Core {
-    fn new(memory: Memory, keep: Keep) -> Arc<Self> {
+    fn new(memory: Memory, keep: Keep, budgets: Budgets) -> Arc<Self> {
         let (engine, in_use) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { engine, memory: Arc::new(memory), keep: Arc::new(keep), in_use })
+        let (memory, keep, budgets) = (Arc::new(memory), Arc::new(keep), Arc::new(budgets));
+        let neighbours = Arc::default();
+        Arc::new(Self { engine, memory, keep, budgets, neighbours, in_use })
     }
 
     /// That of the agent whose state is in this folder.
@@ -388,9 +233,16 @@ impl Core {
             return core;
         }
         let disk = Arc::new(RealDisk);
-        let core = Self::new(Memory::in_folder(disk.clone(), folder), Keep::in_folder(disk, folder));
+        let memory = Memory::in_folder(disk.clone(), folder);
+        let core = Self::new(memory, Keep::in_folder(disk, folder), Budgets::in_folder(folder));
         known.push((folder.to_owned(), Arc::downgrade(&core)));
         core
+    }
+
+    fn keep_what_was_learned(&self, learned: &[snmp::round::Learned]) {
+        if let Err(error) = self.keep.save(learned) {
+            tracing::warn!("cannot keep what was learned about devices: {error}");
+        }
     }
 
     fn forget_unused(&self) {
@@ -399,19 +251,33 @@ impl Core {
     }
 }
 
+/// The orderly end: nothing that was learned since the last writing is lost.
+impl Drop for Core {
+    fn drop(&mut self) {
+        let engine = self.engine.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(engine) = engine.filter(|engine| !engine.has_ended()) {
+            self.keep_what_was_learned(&engine.stop());
+        }
+        // Whatever the last writing was, this is the last one.
+        if let Err(error) = self.memory.save(Instant::now() + Memory::SAVE_PAUSE) {
+            tracing::warn!("cannot keep the first indices of interfaces: {error}");
+        }
+    }
+}
+
 impl Shared {
     #[cfg(test)]
     fn new(memory: Memory) -> Self {
-        Self::of(Core::new(memory, Keep::nowhere()))
+        Self::of(Core::new(memory, Keep::nowhere(), Budgets::volatile()))
     }
 
     fn of(core: Arc<Core>) -> Self {
-        let (credentials, sites) = (Arc::default(), Arc::default());
-        Self { core, library: Library::embedded(), credentials, sites }
+        let (credentials, sites, names) = (Arc::default(), Arc::default(), Arc::default());
+        Self { core, library: Library::embedded(), credentials, sites, names }
     }
 
     fn with(common: &Common, context: &Context) -> Result<Self, Mistake> {
-        let volatile = || Core::new(Memory::volatile(), Keep::nowhere());
+        let volatile = || Core::new(Memory::volatile(), Keep::nowhere(), Budgets::volatile());
         let mut shared = Self::of(context.state.as_deref().map_or_else(volatile, Core::of_folder));
         if let Some(folder) = &common.profiles {
             let library = Library::with_folder(&context.base.join(folder));
@@ -423,12 +289,7 @@ impl Shared {
         }
         let mut sites = BTreeMap::new();
         for (name, config) in &common.sites {
-            check_site(config).map_err(|mistake| mistake.under(name).under("sites"))?;
-            let rate = Rate {
-                in_flight_max: config.in_flight_max,
-                requests_per_second: config.requests_per_second,
-                bits_per_second: config.bits_per_second,
-            };
+            let rate = config.rate().map_err(|mistake| mistake.under(name).under("sites"))?;
             sites.insert(name.clone(), Arc::new(Site { name: name.as_str().into(), rate }));
         }
         shared.credentials = Arc::new(common.credentials.clone());
@@ -451,36 +312,27 @@ impl Shared {
     /// What asks all devices.
     fn engine(&self) -> Result<Handle, CollectError> {
         let mut engine = self.core.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(engine) = &*engine {
+        if let Some(engine) = engine.as_ref().filter(|engine| !engine.has_ended()) {
             return Ok(engine.handle());
         }
-        let options =
-            snmp::engine::Options { learned: self.core.keep.load(), ..snmp::engine::Options::default() };
+        if engine.take().is_some() {
+            tracing::error!(
+                "the thread that asks devices has ended, which is a mistake in this program: please report it; another one is started"
+            );
+        }
+        let options = engine::Options { learned: self.core.keep.load(), ..engine::Options::default() };
         let started = Engine::start(options)
             .map_err(|error| CollectError(format!("cannot start the thread that asks devices: {error}")))?;
         Ok(engine.insert(started).handle())
     }
 }
 
-fn check_site(config: &SiteConfig) -> Result<(), Mistake> {
-    let zero = "with 0 nothing is ever asked: write 1 or more";
-    if config.in_flight_max == 0 {
-        return Err(Mistake::at("in_flight_max", zero));
-    }
-    if config.requests_per_second == Some(0) {
-        return Err(Mistake::at("requests_per_second", zero));
-    }
-    if config.bits_per_second.is_some_and(|bits| bits < BITS_PER_SECOND_MIN) {
-        let why = format!("no reply passes in time: write {BITS_PER_SECOND_MIN} or more");
-        return Err(Mistake::at("bits_per_second", why));
-    }
-    Ok(())
-}
-
 /// A checked group; announces its devices.
 #[derive(Debug)]
 struct Group {
     config: Config,
+    /// Its place among the groups.
+    index: usize,
     context: Context,
     shared: Shared,
     exclude: Option<Regex>,
@@ -496,8 +348,8 @@ type Signature = Option<(SystemTime, u64)>;
 
 impl Group {
     /// Checks the settings, the files and the communities.
-    fn new(config: Config, context: Context, shared: Shared) -> Result<Self, Mistake> {
-        check(&config)?;
+    fn new(config: Config, index: usize, context: Context, shared: Shared) -> Result<Self, Mistake> {
+        config.check()?;
         let pattern = &config.interfaces_exclude;
         let bad = |why: regex::Error| Mistake::at("interfaces_exclude", why.to_string());
         let exclude = (!pattern.is_empty()).then(|| Regex::new(pattern)).transpose().map_err(bad)?;
@@ -509,29 +361,43 @@ impl Group {
         let metric_rules = Arc::new(rules(&config.metric_relabel_configs, "metric_relabel_configs")?);
         let (seen, credentials) = (None, Vec::new());
         let mut group =
-            Self { config, context, shared, exclude, target_rules, metric_rules, seen, credentials };
+            Self { config, index, context, shared, exclude, target_rules, metric_rules, seen, credentials };
         group.plans()?;
         Ok(group)
     }
 
     /// Every device with all settings filled in.
     fn plans(&mut self) -> Result<Vec<Plan>, Mistake> {
-        let mut plans = Plans::default();
-        for (index, target) in self.config.targets.clone().iter().enumerate() {
-            let added = self.plan(target, None).and_then(|plan| plans.add(plan));
-            added.map_err(|mistake| mistake.item(index).under("targets"))?;
+        let names = self.shared.names.clone();
+        let mut plans = Plans::new(self.index, &names);
+        let read = self.fill(&mut plans);
+        // The other group may be about to give the name up: asked again at the next look.
+        if plans.clashes {
+            self.seen = None;
         }
-        for (index, file) in self.config.files.clone().iter().enumerate() {
-            let read = self.read_file(&self.context.base.join(file), &mut plans);
-            read.map_err(|error| Mistake::elsewhere(&error).item(index).under("files"))?;
-        }
+        read?;
+        names.replace(self.index, &plans.list);
         Ok(plans.list)
     }
 
-    fn read_file(&mut self, path: &Path, plans: &mut Plans) -> Result<(), settings::SettingsError> {
+    fn fill(&mut self, plans: &mut Plans<'_>) -> Result<(), Mistake> {
+        for (index, target) in self.config.targets.clone().iter().enumerate() {
+            let place = format!("targets[{index}]");
+            let added = self.plan(target, None).and_then(|plan| plans.add(plan, place));
+            added.map_err(|mistake| mistake.item(index).under("targets"))?;
+        }
+        for (index, file) in self.config.files.clone().iter().enumerate() {
+            let read = self.read_file(&self.context.base.join(file), plans);
+            read.map_err(|error| Mistake::elsewhere(&error).item(index).under("files"))?;
+        }
+        Ok(())
+    }
+
+    fn read_file(&mut self, path: &Path, plans: &mut Plans<'_>) -> Result<(), settings::SettingsError> {
         let source = Source::read(path)?;
         for (index, target) in source.parse::<Vec<TargetConfig>>()?.iter().enumerate() {
-            let added = self.plan(target, Some(path)).and_then(|plan| plans.add(plan));
+            let place = format!("{}, item {}", path.display(), index + 1);
+            let added = self.plan(target, Some(path)).and_then(|plan| plans.add(plan, place));
             added.map_err(|mistake| source.wrong(&mistake.item(index)))?;
         }
         Ok(())
@@ -549,16 +415,7 @@ impl Group {
         };
         let Labelled { labels, address } = labels;
         let address: Address = address.parse().map_err(wrong("address"))?;
-        let timeout = target.timeout.unwrap_or(self.config.timeout);
-        let interval = target.interval.unwrap_or(self.config.interval);
-        super::check_interval("interval", interval)?;
-        if timeout.get().is_zero() || timeout >= interval {
-            return Err(wrong("timeout")(format!(
-                "a timeout of {timeout} must be more than 0 and less than the interval {interval}"
-            )));
-        }
-        let retries = target.retries.unwrap_or(self.config.retries);
-        check_retries(retries)?;
+        let manner = Manner::of(&self.config, target)?;
         let bind = target.bind.or(self.config.bind);
         check_bind(bind, &target.accept_reply_from, &address)?;
         let shared = self.shared.clone();
@@ -577,14 +434,13 @@ impl Group {
             || (target.community.is_none() && !self.config.credentials.is_empty());
         let key = if names_it { "credentials" } else { "community" };
         let unknown = |mistake: Mistake| wrong(key)(mistake.why().to_owned());
-        let configs = configs.map_err(unknown)?;
+        let (credential_names, configs): (_, Vec<_>) = configs.map_err(unknown)?.into_iter().unzip();
         let credentials: Result<_, Mistake> = configs.iter().map(|config| self.credential(config)).collect();
         Ok(Some(Plan {
             address,
             credentials: credentials.map_err(unknown)?,
-            timeout: timeout.get(),
-            retries,
-            interval: interval.get(),
+            credential_names,
+            manner,
             // Rules may have given it another name.
             name: labels.get("instance").unwrap_or(&name).to_owned(),
             labels,
@@ -689,9 +545,8 @@ pub(crate) struct Plan {
     name: String,
     address: Address,
     credentials: Vec<Arc<Credential>>,
-    timeout: Duration,
-    retries: u32,
-    interval: Duration,
+    credential_names: Vec<String>,
+    manner: Manner,
     labels: Labels,
     exclude: Option<Regex>,
     rules: Arc<Rules>,
@@ -722,6 +577,22 @@ fn check_bind(bind: Option<IpAddr>, from: &[IpAddr], address: &Address) -> Resul
 }
 
 impl Plan {
+    /// As the engine is told whom to ask and how.
+    fn engine_target(&self, address: SocketAddr, credentials: Vec<engine::Credential>) -> engine::Target {
+        engine::Target {
+            bind: self.bind,
+            accept_reply_from: self.accept_reply_from.clone(),
+            site: self.site.clone(),
+            timeout: self.manner.timeout,
+            timeout_max: self.manner.timeout_max,
+            retries: self.manner.retries,
+            rate: self.manner.rate,
+            reply_bytes_max: self.manner.reply_bytes_max,
+            deny: self.manner.deny.as_slice().into(),
+            ..engine::Target::new(self.name.as_str(), address, credentials)
+        }
+    }
+
     fn target(self, shared: Shared) -> Target {
         // Everything that a device is built from; the community may change beneath it, its place may not.
         let key = format!("snmp {self:?}");

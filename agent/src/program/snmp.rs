@@ -10,13 +10,14 @@ mod replay;
 mod trials;
 mod walk;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use profiles::Set;
 
 use crate::settings::Settings;
 
-pub use ask::{Asking, Credentials};
+pub use ask::{Asked, Asking, Credentials};
 
 /// What `pantau-agent snmp` does.
 #[derive(Clone, Debug, Subcommand)]
@@ -32,6 +33,9 @@ pub enum Word {
         /// As a recording, one `OID|TAG|VALUE` a line: for `snmp replay`, and for tests in profiles.
         #[arg(long)]
         recording: bool,
+        /// Routes, forwarding tables and running software too, which a walk from further above leaves out.
+        #[arg(long)]
+        all: bool,
         /// Values that are read at most.
         #[arg(long, value_name = "N", default_value_t = walk::ROWS_MAX)]
         rows_max: u32,
@@ -71,18 +75,18 @@ impl Word {
 /// A device that does not answer, options that make no sense, files that are wrong.
 pub async fn run(word: &Word, settings: Option<&Settings>) -> anyhow::Result<()> {
     match word {
-        Word::Walk { asking, oid, recording, rows_max } => {
-            let text = walk::walk(&asking.target(settings)?, oid, *recording, *rows_max).await?;
-            print!("{text}");
+        Word::Walk { asking, oid, recording, all, rows_max } => {
+            let set = profile_set(None, settings)?;
+            let what = walk::What { oid, recording: *recording, all: *all, rows_max: *rows_max };
+            let mut aside = String::new();
+            let text = walk::walk(&asking.device(settings).await?, &set, &what, &mut aside).await;
+            eprint!("{aside}");
+            print!("{}", text?);
             Ok(())
         }
         Word::Explain { asking, profiles, samples } => {
-            let of_settings = || {
-                let settings = settings?;
-                settings.inputs.snmp_common.profiles.as_ref().map(|folder| settings.base.join(folder))
-            };
-            let set = trials::load(profiles.clone().or_else(of_settings).as_deref())?;
-            print!("{}", explain::explain(&asking.target(settings)?, &set, *samples).await?);
+            let set = profile_set(profiles.as_deref(), settings)?;
+            print!("{}", explain::explain(&asking.device(settings).await?, &set, *samples).await?);
             Ok(())
         }
         Word::Test { files } => {
@@ -92,4 +96,13 @@ pub async fn run(word: &Word, settings: Option<&Settings>) -> anyhow::Result<()>
         #[cfg(feature = "replay")]
         Word::Replay(arguments) => replay::run(arguments).await,
     }
+}
+
+/// The profiles of a folder over the program's own: of this one, else of the settings'.
+fn profile_set(folder: Option<&Path>, settings: Option<&Settings>) -> anyhow::Result<Set> {
+    let of_settings = || {
+        let settings = settings?;
+        settings.inputs.snmp_common.profiles.as_ref().map(|folder| settings.base.join(folder))
+    };
+    trials::load(folder.map(Path::to_owned).or_else(of_settings).as_deref())
 }

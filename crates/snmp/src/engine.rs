@@ -189,6 +189,14 @@ impl Handle {
     }
 }
 
+#[cfg(any(test, feature = "pretend"))]
+impl Handle {
+    /// Ends the thread as a mistake in it would: for tests.
+    pub fn break_down(&self) {
+        self.0.close();
+    }
+}
+
 impl fmt::Debug for Handle {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Handle").field("stats", &self.stats()).finish_non_exhaustive()

@@ -2,7 +2,9 @@
 //!
 //! First the scalars, sysDescr, sysObjectID and sysUpTime among them (a device that does not answer costs nothing more). Where they say
 //! that this is another device than before, or that it restarted, a profile is chosen anew. Then, in one go, the tables that are due.
-//! What came goes through the profile's evaluator into the round; a table that failed takes nothing with it.
+//! What came goes through the profile's evaluator into the round; a table that failed takes nothing with it. Where a restart in between
+//! is possible (a reply was lost or late, a counter fell), sysUpTime is asked for once more: tables from before and after a restart do not
+//! go into one round.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -13,21 +15,26 @@ use model::{Labels, Timestamp};
 use profiles::{Evaluator, Identity, Plan as Asks, Profile, Readings, TablePlan};
 use snmp::engine::{Harvest, Job, Target};
 use snmp::round::{Table, TableHarvest};
-use snmp::{Limits, Oid, Reason, Value};
+use snmp::{Limit, Limits, Oid, Reason, Value};
 
-use super::polls::{Polls, RESENT_ABOVE};
+use super::budgets::Budgets;
+use super::events::{Events, Kind};
+use super::neighbours::{Seat, Shown};
+use super::polls::{Came, Polls, RESENT_ABOVE};
+use super::ports::{Columns, Looks};
 use super::sink::{Refused, Stamps, Values, Ways};
+use super::uptime::{Course, Uptime};
 use super::{Address, Plan, Shared, own};
 use crate::inputs::{BoxFuture, CollectError, Input};
 use crate::series::{Round, SeriesId, SeriesTable};
 
-/// No try waits longer than this, unless its settings say so.
-const TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// sysDescr, sysObjectID and sysUpTime: by which a device is known.
 const IDENTITY: [[u32; 9]; 3] =
     [[1, 3, 6, 1, 2, 1, 1, 1, 0], [1, 3, 6, 1, 2, 1, 1, 2, 0], [1, 3, 6, 1, 2, 1, 1, 3, 0]];
-/// Hundredths of a second by which a clock that is about to turn over may be off.
-const TICKS_SLACK: u64 = 60_00;
+/// snmpEngineTime: what tells a clock that turned over from one that began anew.
+const ENGINE_TIME: [u32; 11] = [1, 3, 6, 1, 6, 3, 10, 2, 1, 3, 0];
+/// What is asked in less time without a loss leaves no room for a restart.
+const RESTART_MIN: Duration = Duration::from_secs(2);
 
 /// See the module's text.
 pub(super) struct Device {
@@ -41,8 +48,11 @@ pub(super) struct Device {
     reader: Option<Reader>,
     refused: Refused,
     stamps: Stamps,
-    /// When it was last seen to have restarted.
-    restarted: Option<Timestamp>,
+    /// How long it was up when it was last looked at.
+    uptime: Option<Uptime>,
+    events: Events,
+    spent: Spent,
+    seat: Seat,
     /// When it was asked last, and, where that is more rarely than a query looks back, all that was said then.
     asked: Option<Instant>,
     said: Vec<(SeriesId, f64)>,
@@ -53,8 +63,18 @@ pub(super) struct Device {
 struct Seen {
     descr: Vec<u8>,
     object: Oid,
-    /// sysUpTime, and when it was asked for.
-    ticks: Option<(u32, Instant)>,
+}
+
+/// What asking the device has cost.
+#[derive(Clone, Debug, Default)]
+struct Spent {
+    timeouts: u64,
+    sent_bytes: u64,
+    received_bytes: u64,
+    /// The time that its answers took, the wait for its turn left out.
+    busy: Duration,
+    /// Another device that gave the same engine id.
+    same_engine: Option<Arc<str>>,
 }
 
 /// What has become of the device since the last round.
@@ -72,6 +92,8 @@ struct Reader {
     tables: Vec<Arc<Table>>,
     /// The scalars that were asked for last.
     scalars: Arc<Scalars>,
+    /// Which of the tables' columns tell what happened to interfaces.
+    columns: Columns,
     left_out: u64,
 }
 
@@ -108,6 +130,22 @@ struct Visit<'a, 'r> {
     started: Instant,
     deadline: Instant,
     faults: Vec<String>,
+    spent: Spent,
+    /// Whether the device restarted, or is another one, since the round before.
+    restarted: bool,
+}
+
+impl Spent {
+    fn add(&mut self, harvest: &Harvest) {
+        let cost = &harvest.cost;
+        self.timeouts += u64::from(cost.timeouts);
+        self.sent_bytes += cost.sent_bytes;
+        self.received_bytes += cost.received_bytes;
+        self.busy += cost.duration.saturating_sub(cost.waited);
+        if harvest.engine_id_also_of.is_some() {
+            self.same_engine.clone_from(&harvest.engine_id_also_of);
+        }
+    }
 }
 
 impl Input for Device {
@@ -117,8 +155,8 @@ impl Input for Device {
 
     fn interval(&self) -> Duration {
         // In the rounds between, what was said is said again.
-        let rounds = self.plan.interval.as_millis().div_ceil(RESENT_ABOVE.as_millis()).max(1);
-        self.plan.interval / u32::try_from(rounds).expect("an interval is a day at most")
+        let rounds = self.plan.manner.interval.as_millis().div_ceil(RESENT_ABOVE.as_millis()).max(1);
+        self.plan.manner.interval / u32::try_from(rounds).expect("an interval is a day at most")
     }
 
     fn timeout(&self) -> Duration {
@@ -127,7 +165,7 @@ impl Input for Device {
     }
 
     fn new_table(&self) -> SeriesTable {
-        SeriesTable::compact(Labels::clone(&self.plan.labels), self.plan.series_max)
+        SeriesTable::compact(Labels::clone(&self.plan.labels), self.plan.series_max).with_room_for_own(own::ROOM)
     }
 
     fn collect<'a>(&'a mut self, round: &'a mut Round<'_>) -> BoxFuture<'a, Result<(), CollectError>> {
@@ -138,6 +176,7 @@ impl Input for Device {
 impl Device {
     pub(super) fn new(plan: Plan, shared: Shared) -> Self {
         let title = format!("snmp {}", plan.name);
+        let seat = shared.core.neighbours.seat(&plan.name);
         Self {
             plan,
             shared,
@@ -147,7 +186,10 @@ impl Device {
             reader: None,
             refused: Refused::default(),
             stamps: Stamps::default(),
-            restarted: None,
+            uptime: None,
+            events: Events::default(),
+            spent: Spent::default(),
+            seat,
             asked: None,
             said: Vec::new(),
         }
@@ -160,9 +202,9 @@ impl Device {
 
     async fn visit_or_repeat(&mut self, round: &mut Round<'_>) -> Result<(), CollectError> {
         let (now, step) = (Instant::now(), self.interval());
-        let is_repeated = step < self.plan.interval;
+        let is_repeated = step < self.plan.manner.interval;
         if let Some(asked) = self.asked.filter(|_| is_repeated)
-            && now.saturating_duration_since(asked) + step / 2 < self.plan.interval
+            && now.saturating_duration_since(asked) + step / 2 < self.plan.manner.interval
         {
             for (id, value) in &self.said {
                 round.put_again(*id, *value);
@@ -191,8 +233,10 @@ impl Device {
             }
         };
         let deadline = started + self.budget();
-        let mut visit = Visit { round, target, handle, started, deadline, faults: Vec::new() };
+        let (faults, spent, restarted) = (Vec::new(), Spent::default(), false);
+        let mut visit = Visit { round, target, handle, started, deadline, faults, spent, restarted };
         let answered = self.ask(&mut visit).await;
+        self.count(&mut visit, answered);
         visit.faults.extend(self.shared.core.memory.warning());
         if !answered || self.reader.is_none() {
             visit.round.metric(&own::UP, &[], f64::from(u8::from(answered)));
@@ -207,7 +251,7 @@ impl Device {
         let plan = &self.plan;
         let address = match &plan.address {
             Address::Socket(address) => *address,
-            Address::Name(host, port) => look_up(host, *port, plan.timeout).await?,
+            Address::Name(host, port) => look_up(host, *port, plan.manner.timeout).await?,
         };
         let handle = self.shared.engine()?;
         let generations: Vec<u64> = plan.credentials.iter().map(|known| known.generation()).collect();
@@ -217,15 +261,7 @@ impl Device {
             return Ok((target.clone(), handle));
         }
         let (credentials, generations) = plan.credentials.iter().map(|known| known.get()).unzip();
-        let target = Arc::new(Target {
-            bind: plan.bind,
-            accept_reply_from: plan.accept_reply_from.clone(),
-            site: plan.site.clone(),
-            timeout: plan.timeout,
-            timeout_max: plan.timeout.max(TIMEOUT_MAX),
-            retries: plan.retries,
-            ..Target::new(plan.name.as_str(), address, credentials)
-        });
+        let target = Arc::new(plan.engine_target(address, credentials));
         self.target = Some((generations, target.clone()));
         Ok((target, handle))
     }
@@ -233,6 +269,10 @@ impl Device {
     /// The whole conversation; false if the device does not answer at all.
     async fn ask(&mut self, visit: &mut Visit<'_, '_>) -> bool {
         let first = self.first_scalars(visit.started);
+        if let Some(reader) = &mut self.reader {
+            visit.faults.extend(reader.asking(&first, &[], visit.started));
+        }
+        let asked = Instant::now();
         let harvest = visit.run(first.oids.clone(), Vec::new()).await;
         report_cost(visit.round, "system", &harvest, harvest.scalars.len() as u64);
         if !harvest.answered {
@@ -243,11 +283,16 @@ impl Device {
             return false;
         }
         visit.faults.extend(scalar_fault(&first.oids, &harvest));
-        match self.look(&harvest, visit) {
+        let before = self.reader.as_ref().map(|reader| reader.evaluator.profile().clone());
+        match self.look(&harvest, asked, visit).await {
             Ok(Change::None) if self.reader.is_some() => {}
             Ok(change) => self.identify(change, &first.oids, &harvest, visit).await,
             Err(fault) => visit.faults.push(fault),
         }
+        let after = self.reader.as_ref().map(|reader| reader.evaluator.profile());
+        let same = before.as_ref().zip(after).is_some_and(|(before, after)| Arc::ptr_eq(before, after));
+        // Another profile has other groups of scalars: these were asked for by the one before.
+        let first = if same { first } else { Arc::new(Scalars::new(first.oids.to_vec(), &Asks::default(), Vec::new())) };
         self.read(&first, &harvest, visit).await;
         true
     }
@@ -283,7 +328,13 @@ impl Device {
     }
 
     /// What the device says of itself this time, and whether it is still the same.
-    fn look(&mut self, harvest: &Harvest, visit: &Visit<'_, '_>) -> Result<Change, String> {
+    async fn look(
+        &mut self,
+        harvest: &Harvest,
+        asked: Instant,
+        visit: &mut Visit<'_, '_>,
+    ) -> Result<Change, String> {
+        let uptime = uptime(harvest.scalar(2), asked);
         let by_accident = harvest.scalar_reasons.iter().take(2).flatten().find(|reason| by_chance(reason));
         if let Some(reason) = by_accident {
             return Err(format!("it does not say what it is: {reason}"));
@@ -296,17 +347,39 @@ impl Device {
             Some(Value::Oid(oid)) => oid.to_oid(),
             _ => Oid::from_arcs(&[0, 0]).expect("a good constant"),
         };
-        let ticks = match harvest.scalar(2) {
-            Some(Value::TimeTicks(ticks)) => Some((ticks, visit.started)),
-            _ => None,
-        };
-        let now = Seen { descr, object, ticks };
-        let change = self.seen.as_ref().map_or(Change::Another, |before| now.since(before));
-        if change == Change::Restarted {
-            self.restarted = Some(visit.round.timestamp());
+        let course = course(self.uptime, uptime, visit).await;
+        self.uptime = uptime.or(self.uptime);
+        let now = Seen { descr, object };
+        let (change, kind) = self.seen.as_ref().map_or((Change::Another, None), |before| now.since(before));
+        let kind = kind.or(match course {
+            Course::Restarted => Some(Kind::Restart),
+            Course::TurnedOver => Some(Kind::UptimeWrap),
+            Course::GoesOn | Course::Unsure => None,
+        });
+        if let Some(kind) = kind {
+            self.events.device(&self.title, kind, visit.round.timestamp());
+            visit.restarted = kind != Kind::UptimeWrap;
         }
         self.seen = Some(now);
-        Ok(change)
+        Ok(if change == Change::None && visit.restarted { Change::Restarted } else { change })
+    }
+
+    /// What the round cost, counted and compared with others'.
+    fn count(&mut self, visit: &mut Visit<'_, '_>, answered: bool) {
+        let (spent, now) = (&visit.spent, &mut self.spent);
+        now.timeouts += spent.timeouts;
+        now.sent_bytes += spent.sent_bytes;
+        now.received_bytes += spent.received_bytes;
+        let shown = Shown {
+            address: visit.target.address,
+            took: answered.then_some(spent.busy),
+            fresh_for: self.plan.manner.interval * 2 + Duration::from_secs(60),
+            same_engine: spent.same_engine.clone(),
+        };
+        self.seat.show(shown, Instant::now());
+        visit.round.metric(&own::DEVICE_TIMEOUTS, &[], now.timeouts as f64);
+        visit.round.metric(&own::DEVICE_BYTES, &["sent"], now.sent_bytes as f64);
+        visit.round.metric(&own::DEVICE_BYTES, &["received"], now.received_bytes as f64);
     }
 
     /// Chooses the profile; what is known goes on where it is the same as before.
@@ -346,7 +419,7 @@ impl Device {
                     reader.polls.restart();
                 }
             }
-            reader => *reader = Some(Reader::new(&profile, &self.plan)),
+            reader => *reader = Some(Reader::new(&profile, &self.plan, &self.shared.core.budgets)),
         }
     }
 
@@ -373,15 +446,28 @@ impl Device {
         let late = Scalars::new(Vec::new(), asks, reader.due_groups(now, &first.groups));
         let due: Vec<usize> = (0..asks.tables.len()).filter(|at| reader.polls.is_due(*at, now)).collect();
         let tables: Vec<Arc<Table>> = due.iter().map(|at| reader.tables[*at].clone()).collect();
+        visit.faults.extend(reader.asking(&late, &due, now));
         let harvest = visit.run(late.oids.clone(), tables).await;
         visit.faults.extend(scalar_fault(&late.oids, &harvest));
+
+        let mut looks = Looks::new();
+        due.iter().zip(&harvest.tables).for_each(|(at, read)| looks.table(&reader.columns, *at, read));
+        looks.finish();
+        let fell = !visit.restarted && self.events.any_fell(&looks);
+        let broken = (fell || leaves_room(&harvest)) && restarted_since(self.uptime, visit).await;
+        if broken {
+            visit.faults.push("it restarted while it was read: its tables are left out of this round".to_owned());
+        }
 
         let mut readings = Readings::new();
         let at_time = visit.round.timestamp();
         for (scalars, harvest) in [(first, early), (&late, &harvest)] {
             reader.take_scalars(asks, scalars, harvest, (now, at_time), &mut readings);
         }
-        for (at, read) in due.iter().zip(&harvest.tables) {
+        if broken {
+            reader.leave_out(&due, (now, at_time));
+        }
+        for (at, read) in due.iter().zip(&harvest.tables).filter(|_| !broken) {
             visit.faults.extend(reader.judge(*at, &asks.tables[*at], read, (now, at_time)));
             if brought(read) {
                 let refused = read.reasons.iter().map(|reason| !reason.is_complete());
@@ -395,6 +481,11 @@ impl Device {
         visit.round.metric(&own::UP, &[], 1.0);
         visit.round.metric(&own::PROFILE, &[profile.name()], 1.0);
         reader.polls.report(visit.round);
+        if !broken {
+            let wanted = |name: &str| self.plan.exclude.as_ref().is_none_or(|exclude| !exclude.is_match(name));
+            self.events.interfaces(&self.title, &looks, visit.restarted, (now, at_time), wanted);
+        }
+        self.events.report(visit.round);
         let ways = Ways {
             rules: &self.plan.rules,
             exclude: self.plan.exclude.as_ref(),
@@ -411,9 +502,7 @@ impl Device {
         reader.polls.go_on(now, visit.round);
         visit.round.metric(&own::INTERFACES_LEFT_OUT, &[], reader.left_out as f64);
         self.refused.report(visit.round);
-        if let Some(restarted) = self.restarted {
-            visit.round.metric(&own::DISCONTINUITY, &[], restarted.as_millis() as f64 / 1000.0);
-        }
+        self.events.report_interfaces(visit.round);
     }
 
     async fn save(&self, visit: &mut Visit<'_, '_>) {
@@ -436,28 +525,64 @@ impl Device {
 }
 
 impl Seen {
-    fn since(&self, before: &Self) -> Change {
-        if self.descr != before.descr || self.object != before.object {
-            return Change::Another;
+    /// What has become of the device, but for a restart.
+    fn since(&self, before: &Self) -> (Change, Option<Kind>) {
+        if self.object != before.object {
+            return (Change::Another, Some(Kind::Replacement));
         }
-        let (Some((now, at)), Some((then, then_at))) = (self.ticks, before.ticks) else {
-            return Change::None;
-        };
-        let past = at.saturating_duration_since(then_at).as_millis() as u64 / 10;
-        // After 497 days the clock turns over, which is no restart.
-        let turns_over = u64::from(then) + past + TICKS_SLACK > u64::from(u32::MAX);
-        if now < then && !turns_over { Change::Restarted } else { Change::None }
+        // It may be another version of its software.
+        (if self.descr == before.descr { Change::None } else { Change::Another }, None)
     }
 }
 
+fn uptime(value: Option<Value<'_>>, asked: Instant) -> Option<Uptime> {
+    match value {
+        Some(Value::TimeTicks(ticks)) => Some(Uptime { ticks, asked, answered: Instant::now() }),
+        _ => None,
+    }
+}
+
+/// What became of the device's clock; where that is not sure, another clock is asked for.
+async fn course(before: Option<Uptime>, now: Option<Uptime>, visit: &mut Visit<'_, '_>) -> Course {
+    let (Some(before), Some(now)) = (before, now) else { return Course::GoesOn };
+    match now.since(&before) {
+        Course::Unsure => {
+            let name = Oid::from_arcs(&ENGINE_TIME).expect("a good constant");
+            let harvest = visit.run([name].into(), Vec::new()).await;
+            let seconds = match harvest.scalar(0) {
+                Some(Value::Integer(seconds)) => u32::try_from(seconds).ok(),
+                _ => None,
+            };
+            now.since_by(&before, seconds)
+        }
+        course => course,
+    }
+}
+
+/// Whether the device restarted after its clock was looked at.
+async fn restarted_since(before: Option<Uptime>, visit: &mut Visit<'_, '_>) -> bool {
+    let asked = Instant::now();
+    let name = Oid::from_arcs(&IDENTITY[2]).expect("a good constant");
+    let harvest = visit.run([name].into(), Vec::new()).await;
+    let now = uptime(harvest.scalar(0), asked);
+    course(before, now, visit).await == Course::Restarted
+}
+
+/// Whether the device may have restarted while this was asked.
+fn leaves_room(harvest: &Harvest) -> bool {
+    let cost = &harvest.cost;
+    cost.requests > 0 && (cost.retries > 0 || cost.timeouts > 0 || cost.duration >= RESTART_MIN)
+}
+
 impl Reader {
-    fn new(profile: &Arc<Profile>, plan: &Plan) -> Self {
+    fn new(profile: &Arc<Profile>, plan: &Plan, budgets: &Arc<Budgets>) -> Self {
         let asks = profile.plan();
         Self {
             evaluator: Evaluator::new(profile),
-            polls: Polls::new(asks, plan.interval),
+            polls: Polls::new(asks, plan.manner.interval, budgets.clone(), &plan.name),
             tables: asks.tables.iter().map(|table| Arc::new(wanted(table, plan))).collect(),
             scalars: Arc::default(),
+            columns: Columns::of(asks),
             left_out: 0,
         }
     }
@@ -486,14 +611,34 @@ impl Reader {
         }
         for (group, places) in &scalars.groups {
             let lost = |at: &usize| harvest.scalar_reasons[*at].as_ref().is_some_and(by_chance);
-            let read = places.is_empty() || !places.iter().all(lost);
-            self.polls.asked(asks.tables.len() + group, now, read.then_some(at_time));
-            if read {
+            let came = match places.iter().filter(|at| lost(at)).count() {
+                0 => Came::All,
+                count if count == places.len() => Came::Nothing,
+                _ => Came::Part,
+            };
+            self.polls.asked(asks.tables.len() + group, now, came, at_time);
+            if came != Came::Nothing {
                 let came: Vec<(u16, Value<'h>)> =
                     (0u16..).zip(places).filter_map(|(ordinal, at)| Some((ordinal, values[*at]?))).collect();
                 readings.scalars(*group, came.into_iter());
             }
         }
+    }
+
+    /// These scalars and tables are asked for now.
+    fn asking(&mut self, scalars: &Scalars, tables: &[usize], now: Instant) -> Option<String> {
+        let groups_from = self.tables.len();
+        let groups = scalars.groups.iter().map(|(group, _)| groups_from + group);
+        self.polls.asking(tables.iter().copied().chain(groups), now)
+    }
+
+    /// What was read of these tables is from before and after a restart.
+    fn leave_out(&mut self, tables: &[usize], (now, at_time): (Instant, Timestamp)) {
+        for at in tables {
+            self.polls.asked(*at, now, Came::Nothing, at_time);
+            self.polls.ended(*at, Some("restarted"), false);
+        }
+        self.polls.restart();
     }
 
     /// Says how a table ended.
@@ -504,23 +649,32 @@ impl Reader {
         read: &TableHarvest,
         (now, at_time): (Instant, Timestamp),
     ) -> Option<String> {
-        self.polls.asked(at, now, brought(read).then_some(at_time));
-        let failure = read.failure().map(|(_, reason)| reason.as_str());
+        let came = match brought(read) {
+            false => Came::Nothing,
+            true if read.reasons.iter().any(is_passing) => Came::Part,
+            true => Came::All,
+        };
+        self.polls.asked(at, now, came, at_time);
+        // What the settings deny is as they want it.
+        let failed = read.reasons.iter().find(|reason| !reason.is_complete() && **reason != Reason::Denied);
+        let failure = failed.map(Reason::as_str);
         self.polls.ended(at, failure, read.rows.is_empty());
         failure.map(|_| format!("{}: {}", table.name, failures(&table.columns, read)))
     }
 }
 
 impl Visit<'_, '_> {
-    async fn run(&self, scalars: Arc<[Oid]>, tables: Vec<Arc<Table>>) -> Harvest {
+    async fn run(&mut self, scalars: Arc<[Oid]>, tables: Vec<Arc<Table>>) -> Harvest {
         let deadline = self.deadline.saturating_duration_since(Instant::now());
         let job = Job { target: self.target.clone(), scalars, tables, deadline, urgent: false };
-        self.handle.run(job).await
+        let harvest = self.handle.run(job).await;
+        self.spent.add(&harvest);
+        harvest
     }
 }
 
 /// A table of the profile as the engine is asked for it; its budget and the settings both bound it.
-fn wanted(table: &TablePlan, plan: &Plan) -> Table {
+pub(super) fn wanted(table: &TablePlan, plan: &Plan) -> Table {
     let most = table.budget.repetitions_max.map_or(Table::REPETITIONS_MAX, |most| {
         u16::try_from(most).unwrap_or(Table::REPETITIONS_MAX).clamp(1, Table::REPETITIONS_MAX)
     });
@@ -528,7 +682,7 @@ fn wanted(table: &TablePlan, plan: &Plan) -> Table {
     Table {
         key: table.name.clone(),
         columns: table.columns.clone(),
-        limits: Limits { rows_max, time_max: plan.interval, ..Limits::default() },
+        limits: Limits { rows_max, time_max: plan.manner.interval, ..Limits::default() },
         unordered: table.unordered,
         repetitions_max: most,
     }
@@ -547,6 +701,11 @@ fn by_chance(reason: &Reason) -> bool {
     )
 }
 
+/// Whether it is worth asking again sooner: a bound on rows is met every time.
+fn is_passing(reason: &Reason) -> bool {
+    by_chance(reason) && !matches!(reason, Reason::Limit(limit) if *limit != Limit::Time)
+}
+
 /// What a module's requests cost, as snmp_exporter counts it.
 fn report_cost(round: &mut Round<'_>, module: &str, harvest: &Harvest, values: u64) {
     let cost = &harvest.cost;
@@ -560,7 +719,7 @@ fn report_cost(round: &mut Round<'_>, module: &str, harvest: &Harvest, values: u
 fn scalar_fault(asked: &[Oid], harvest: &Harvest) -> Option<String> {
     let reasons = harvest.scalar_reasons.iter().zip(asked);
     let mut failed = reasons.filter_map(|(reason, oid)| Some((reason.as_ref()?, oid)));
-    let (reason, oid) = failed.find(|(reason, _)| !matches!(reason, Reason::NoSuchObject))?;
+    let (reason, oid) = failed.find(|(reason, _)| !matches!(reason, Reason::NoSuchObject | Reason::Denied))?;
     Some(format!("{oid}: {reason}"))
 }
 
@@ -568,7 +727,8 @@ fn scalar_fault(asked: &[Oid], harvest: &Harvest) -> Option<String> {
 fn failures(columns: &[Oid], harvest: &TableHarvest) -> String {
     const SHOWN_MAX: usize = 3;
     let ended = columns.iter().zip(&harvest.reasons);
-    let failed: Vec<_> = ended.filter(|(_, reason)| !reason.is_complete()).collect();
+    let failed = ended.filter(|(_, reason)| !reason.is_complete() && **reason != Reason::Denied);
+    let failed: Vec<_> = failed.collect();
     let shown = failed.iter().take(SHOWN_MAX).map(|(column, reason)| format!("column {column}: {reason}"));
     let mut text = shown.collect::<Vec<_>>().join(", ");
     if failed.len() > SHOWN_MAX {
@@ -577,7 +737,7 @@ fn failures(columns: &[Oid], harvest: &TableHarvest) -> String {
     text
 }
 
-async fn look_up(host: &str, port: u16, timeout: Duration) -> Result<SocketAddr, CollectError> {
+pub(super) async fn look_up(host: &str, port: u16, timeout: Duration) -> Result<SocketAddr, CollectError> {
     let found = tokio::time::timeout(timeout, tokio::net::lookup_host((host, port))).await;
     let cannot = |why: &dyn std::fmt::Display| CollectError(format!("cannot look up {host}: {why}"));
     let mut addresses = found.map_err(|_| cannot(&"no answer in time"))?.map_err(|error| cannot(&error))?;
@@ -589,22 +749,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_goes_back_is_a_restart_unless_it_turned_over() {
-        let start = Instant::now();
-        let seen = |ticks: u32, after: u64| Seen {
-            descr: b"x".to_vec(),
-            object: Oid::from_arcs(&[1, 3]).expect("good"),
-            ticks: Some((ticks, start + Duration::from_secs(after))),
+    fn another_kind_of_device_is_told_from_another_version() {
+        let seen = |descr: &str, arc: u32| Seen {
+            descr: descr.into(),
+            object: Oid::from_arcs(&[1, 3, arc]).expect("good"),
         };
-        let check = |then: u32, now: u32, expected: Change| {
-            assert_eq!(seen(now, 60).since(&seen(then, 0)), expected, "{then} {now}");
-        };
-        check(1_000, 7_000, Change::None);
-        check(1_000, 1_000, Change::None);
-        check(7_000, 100, Change::Restarted);
-        check(u32::MAX - 3_000, 3_000, Change::None);
-        check(u32::MAX - 30_000, 3_000, Change::Restarted);
-        let other = Seen { descr: b"y".to_vec(), ..seen(7_000, 60) };
-        assert_eq!(other.since(&seen(1_000, 0)), Change::Another);
+        let before = seen("version 1", 6);
+        assert_eq!(seen("version 1", 6).since(&before), (Change::None, None));
+        assert_eq!(seen("version 2", 6).since(&before), (Change::Another, None));
+        assert_eq!(seen("version 1", 7).since(&before), (Change::Another, Some(Kind::Replacement)));
     }
 }

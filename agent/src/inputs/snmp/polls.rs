@@ -1,18 +1,20 @@
 //! Which tables of a device are due, and what is said of those that are not.
 //!
 //! A table's class says how often it is worth asking, its budget how often it may be asked. A class's pause is rounded to whole rounds;
-//! a longer pause that a budget sets is never cut short, not by a restart of the device and not after a failure.
+//! a longer pause that a budget sets is never cut short, not by a restart of the device or of this program and not after a failure (see
+//! [`Budgets`]). A table that was read in part is asked for again sooner; what did not come this time goes on as it was.
 //!
 //! Series of a table that is not due go on: up to [`RESENT_ABOVE`] between two polls nothing is said, since a query looks back further;
 //! beyond, each round says the last value again. The same after rounds in which the device was silent, which ended all its series.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::Timestamp;
 use profiles::{Budget, Class, Plan};
 
+use super::budgets::{Budgets, Moment};
 use super::own;
 use crate::series::{Round, SeriesId, SeriesTable, Stamp};
 
@@ -31,8 +33,8 @@ struct Poll {
     floor: Duration,
     /// When it was last asked.
     asked: Option<Instant>,
-    /// Whether the last poll brought nothing.
-    failed: bool,
+    /// What the last poll brought.
+    came: Came,
     /// When it was last read, for those who look at the values.
     read: Option<Timestamp>,
     /// Whether it was read to its end, once it had anything to be said about.
@@ -40,6 +42,19 @@ struct Poll {
     /// Columns that the device itself refuses.
     refuses: Option<Vec<bool>>,
     held: Vec<(SeriesId, f64)>,
+    /// What was held before this round, where that brought only a part.
+    older: Vec<(SeriesId, f64)>,
+}
+
+/// What asking for a table or a group of scalars brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// Nothing that the profile can use.
+    Nothing,
+    /// Less than there is; another time may bring the rest.
+    Part,
+    /// All that the device gives.
+    All,
 }
 
 /// See the module's text.
@@ -54,28 +69,35 @@ pub(super) struct Polls {
     stamp: Option<Stamp>,
     /// Walks that ended early, by table and reason.
     early: BTreeMap<(usize, &'static str), u64>,
+    budgets: Arc<Budgets>,
+    device: Box<str>,
+}
+
+/// The pause that a budget sets beyond what its class wants anyway; zero if none.
+pub(super) fn floor(class: Class, budget: &Budget) -> Duration {
+    if budget.interval_min > class.pause() { budget.interval_min } else { Duration::ZERO }
 }
 
 impl Poll {
     fn new(name: &Arc<str>, class: Class, budget: &Budget) -> Self {
-        let floor = if budget.interval_min > class.pause() { budget.interval_min } else { Duration::ZERO };
         Self {
             name: name.clone(),
             pause: class.pause(),
-            floor,
+            floor: floor(class, budget),
             asked: None,
-            failed: false,
+            came: Came::All,
             read: None,
             complete: None,
             refuses: None,
             held: Vec::new(),
+            older: Vec::new(),
         }
     }
 
     fn is_due(&self, now: Instant, interval: Duration) -> bool {
         let Some(asked) = self.asked else { return true };
         let past = now.saturating_duration_since(asked);
-        let pause = if self.failed { self.pause.min(RESENT_ABOVE) } else { self.pause };
+        let pause = if self.came != Came::All { self.pause.min(RESENT_ABOVE) } else { self.pause };
         // What is asked for in every round is never measured.
         (pause.is_zero() || past + interval / 2 >= pause) && past >= self.floor
     }
@@ -91,16 +113,41 @@ impl Poll {
 }
 
 impl Polls {
-    pub(super) fn new(plan: &Plan, interval: Duration) -> Self {
+    pub(super) fn new(plan: &Plan, interval: Duration, budgets: Arc<Budgets>, device: &str) -> Self {
         let tables = plan.tables.iter().map(|table| Poll::new(&table.name, table.class, &table.budget));
         let groups = plan.scalars.iter().map(|group| Poll::new(&group.name, group.class, &group.budget));
-        let polls = tables.chain(groups).collect();
-        Self { polls, tables: plan.tables.len(), interval, silent: 0, stamp: None, early: BTreeMap::new() }
+        Self::of(tables.chain(groups).collect(), plan.tables.len(), interval, budgets, device)
+    }
+
+    fn of(polls: Vec<Poll>, tables: usize, interval: Duration, budgets: Arc<Budgets>, device: &str) -> Self {
+        let early = BTreeMap::new();
+        Self { polls, tables, interval, silent: 0, stamp: None, early, budgets, device: device.into() }
     }
 
     /// Whether a table, or a group of scalars (counted behind the tables), is to be asked for now.
     pub(super) fn is_due(&self, at: usize, now: Instant) -> bool {
-        self.polls[at].is_due(now, self.interval)
+        let poll = &self.polls[at];
+        let allowed = || {
+            let ago = self.budgets.last_asked(&self.device, &poll.name, Moment::of(now));
+            ago.is_none_or(|ago| ago >= poll.floor)
+        };
+        poll.is_due(now, self.interval) && (poll.floor.is_zero() || allowed())
+    }
+
+    /// These are asked for now: noted before, so that whatever becomes of the round, their budgets hold. Says what went wrong.
+    pub(super) fn asking(&mut self, due: impl IntoIterator<Item = usize>, now: Instant) -> Option<String> {
+        let mut fault = None;
+        for at in due {
+            let poll = &mut self.polls[at];
+            if poll.floor.is_zero() {
+                continue;
+            }
+            poll.asked = Some(now);
+            if let Err(error) = self.budgets.note(&self.device, &poll.name, Moment::of(now)) {
+                fault = Some(format!("cannot keep when {} was asked for: {error}", poll.name));
+            }
+        }
+        fault
     }
 
     /// The device restarted: all is asked for again as soon as budgets allow.
@@ -110,14 +157,22 @@ impl Polls {
         }
     }
 
-    /// It was asked for; `read` says whether anything came that the profile can use.
-    pub(super) fn asked(&mut self, at: usize, now: Instant, read: Option<Timestamp>) {
+    /// It was asked for, and this came.
+    pub(super) fn asked(&mut self, at: usize, now: Instant, came: Came, time: Timestamp) {
         let poll = &mut self.polls[at];
         poll.asked = Some(now);
-        poll.failed = read.is_none();
-        if read.is_some() {
-            poll.read = read;
-            poll.held.clear();
+        poll.came = came;
+        match came {
+            Came::Nothing => {}
+            Came::Part => {
+                poll.older = std::mem::take(&mut poll.held);
+                // Some of what is said may be from then.
+                poll.read.get_or_insert(time);
+            }
+            Came::All => {
+                poll.held.clear();
+                poll.read = Some(time);
+            }
         }
     }
 
@@ -164,21 +219,31 @@ impl Polls {
         let stamp = round.stamp();
         if self.stamp.replace(stamp).is_some_and(|held_under| held_under != stamp) {
             // An id may name another series by now: nothing is said rather than something false, and all is read again.
-            self.polls.iter_mut().for_each(|poll| poll.held.clear());
+            for poll in &mut self.polls {
+                poll.held.clear();
+                poll.older.clear();
+            }
             self.restart();
             return;
         }
-        for poll in &self.polls {
-            if poll.asked == Some(now) && !poll.failed {
-                continue;
-            }
+        for poll in &mut self.polls {
             let says = was_silent || poll.is_resent();
-            for (id, value) in &poll.held {
+            let mut go_on = |(id, value): &(SeriesId, f64)| {
                 if says {
                     round.put_again(*id, *value);
                 } else {
                     round.keep(*id);
                 }
+            };
+            match poll.came {
+                Came::All if poll.asked == Some(now) => {}
+                Came::Part if poll.asked == Some(now) => {
+                    let new: HashSet<u32> = poll.held.iter().map(|(id, _)| id.number()).collect();
+                    poll.older.retain(|(id, _)| !new.contains(&id.number()));
+                    poll.older.iter().for_each(&mut go_on);
+                    poll.held.append(&mut poll.older);
+                }
+                _ => poll.held.iter().for_each(go_on),
             }
         }
     }
@@ -211,12 +276,17 @@ mod tests {
         Poll::new(&"t".into(), class, &budget)
     }
 
+    fn polls_of(polls: Vec<Poll>, tables: usize, interval: Duration) -> Polls {
+        Polls::of(polls, tables, interval, Arc::new(Budgets::volatile()), "sw1")
+    }
+
     /// In which of the rounds to come, counted from one in which it was asked for, it is asked for again.
     #[track_caller]
     fn check(mut poll: Poll, interval_secs: u64, failed: bool, expected: u32) {
         let (start, interval) = (Instant::now(), Duration::from_secs(interval_secs));
         assert!(poll.is_due(start, interval), "what was never asked for is due");
-        (poll.asked, poll.failed) = (Some(start), failed);
+        poll.asked = Some(start);
+        poll.came = if failed { Came::Nothing } else { Came::All };
         // Rounds are never quite on time.
         let at = |round: u32| start + interval * round - Duration::from_millis(3);
         assert_eq!((1..=100).find(|round| poll.is_due(at(*round), interval)), Some(expected));
@@ -248,12 +318,61 @@ mod tests {
     fn a_restart_makes_all_due_that_budgets_allow() {
         let polls = vec![poll(Class::Hourly, 0), poll(Class::Hourly, 4000)];
         let interval = Duration::from_secs(60);
-        let mut polls = Polls { polls, tables: 2, interval, silent: 0, stamp: None, early: BTreeMap::new() };
+        let mut polls = polls_of(polls, 2, interval);
         let now = Instant::now();
-        polls.asked(0, now, Some(Timestamp::from_millis(1)));
-        polls.asked(1, now, Some(Timestamp::from_millis(1)));
+        polls.asked(0, now, Came::All, Timestamp::from_millis(1));
+        polls.asked(1, now, Came::All, Timestamp::from_millis(1));
         polls.restart();
         assert_eq!([0, 1].map(|at| polls.is_due(at, now + interval)), [true, false]);
+    }
+
+    #[test]
+    fn a_budget_holds_over_a_reload_and_while_a_round_is_cut_off() {
+        let budgets = Arc::new(Budgets::volatile());
+        let interval = Duration::from_secs(60);
+        let fresh = || Polls::of(vec![poll(Class::Hourly, 4000)], 1, interval, budgets.clone(), "olt-1");
+        let start = Instant::now();
+        let mut before = fresh();
+        assert!(before.is_due(0, start));
+        assert_eq!(before.asking([0], start), None);
+        assert!(!before.is_due(0, start + interval), "nothing came, and it was asked all the same");
+        let after = fresh();
+        let due = |secs| after.is_due(0, start + Duration::from_secs(secs));
+        assert_eq!([60, 3999, 4001].map(due), [false, false, true]);
+        let other = Polls::of(vec![poll(Class::Hourly, 4000)], 1, interval, budgets.clone(), "olt-2");
+        assert!(other.is_due(0, start + interval));
+    }
+
+    /// An hourly table that broke off in the middle counted as read: half of its series ended, for an hour.
+    #[test]
+    fn what_a_partial_reading_did_not_bring_goes_on_and_is_asked_for_again_soon() {
+        let interval = Duration::from_secs(60);
+        let mut polls = polls_of(vec![poll(Class::Hourly, 0)], 1, interval);
+        let mut table = SeriesTable::new(model::Labels::empty(), 10);
+        let now = Instant::now();
+        let mut said = |polls: &mut Polls, now: Instant, came: Option<Came>, values: &[(&str, f64)]| {
+            let mut round = Round::begin(&mut table, Timestamp::from_millis(1), Vec::new());
+            if let Some(came) = came {
+                polls.asked(0, now, came, Timestamp::from_millis(1));
+            }
+            for (name, value) in values {
+                round.metric(&own::WALK_COMPLETE, &[name], *value);
+                let id = round.latest().expect("just added");
+                polls.hold(0, id, *value);
+            }
+            polls.go_on(now, &mut round);
+            let mut values: Vec<f64> = round.finish().0.iter().map(|point| point.value).collect();
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        assert_eq!(said(&mut polls, now, Some(Came::All), &[("a", 1.0), ("b", 2.0)]), [1.0, 2.0]);
+        let now = now + interval * 60;
+        assert_eq!(said(&mut polls, now, Some(Came::Part), &[("a", 3.0)]), [2.0, 3.0]);
+        assert_eq!(said(&mut polls, now + interval, None, &[]), [2.0, 3.0], "both are said again");
+        assert_eq!([1, 4].map(|rounds| polls.is_due(0, now + interval * rounds)), [false, true]);
+        let now = now + interval * 4;
+        assert_eq!(said(&mut polls, now, Some(Came::All), &[("a", 4.0)])[0], 4.0);
+        assert_eq!(said(&mut polls, now + interval, None, &[]), [4.0], "what is gone has ended");
     }
 
     /// Ids are used again: a value held under an id of before would become another series'.
@@ -262,7 +381,7 @@ mod tests {
         let family: &'static crate::series::Family = &own::WALK_COMPLETE;
         let polls = vec![poll(Class::Hourly, 0)];
         let interval = Duration::from_secs(60);
-        let mut polls = Polls { polls, tables: 1, interval, silent: 0, stamp: None, early: BTreeMap::new() };
+        let mut polls = polls_of(polls, 1, interval);
         let now = Instant::now();
         let table_of = |name: &str| {
             let mut table = SeriesTable::new(model::Labels::empty(), 10);
@@ -278,7 +397,7 @@ mod tests {
             round.finish().0.iter().filter(|point| point.value == 7.0).count()
         };
         let (mut first, id) = table_of("optics");
-        polls.asked(0, now - interval, Some(Timestamp::from_millis(1)));
+        polls.asked(0, now - interval, Came::All, Timestamp::from_millis(1));
         polls.hold(0, id, 7.0);
         assert_eq!(said_again(&mut polls, &mut first), 1, "an hourly value is said again");
         let (mut second, same_id) = table_of("another");
@@ -290,7 +409,7 @@ mod tests {
     fn columns_that_a_device_always_refused_do_not_make_its_table_partial() {
         let polls = vec![poll(Class::Fast, 0)];
         let interval = Duration::from_secs(60);
-        let mut polls = Polls { polls, tables: 1, interval, silent: 0, stamp: None, early: BTreeMap::new() };
+        let mut polls = polls_of(polls, 1, interval);
         assert!(polls.is_whole(0, [false, true].into_iter()));
         assert!(polls.is_whole(0, [false, false].into_iter()));
         assert!(polls.is_whole(0, [false, true].into_iter()));

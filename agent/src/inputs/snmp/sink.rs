@@ -13,16 +13,30 @@ use crate::series::{Described, Put, Round, SeriesId, Stamp};
 
 /// Values that were withheld since the device is known, by metric and reason.
 #[derive(Debug, Default)]
-pub(super) struct Refused(BTreeMap<(u16, Reason), (std::sync::Arc<str>, u64)>);
+pub(super) struct Refused {
+    by_profile: BTreeMap<(u16, Reason), (std::sync::Arc<str>, u64)>,
+    /// Of two rows with the same labels the first counts.
+    duplicates: BTreeMap<Box<str>, u64>,
+}
 
 impl Refused {
     fn add(&mut self, family: &Family, reason: Reason) {
-        self.0.entry((family.ordinal, reason)).or_insert_with(|| (family.name.clone(), 0)).1 += 1;
+        self.by_profile.entry((family.ordinal, reason)).or_insert_with(|| (family.name.clone(), 0)).1 += 1;
+    }
+
+    fn add_duplicate(&mut self, name: &str) {
+        match self.duplicates.get_mut(name) {
+            Some(count) => *count += 1,
+            None => drop(self.duplicates.insert(name.into(), 1)),
+        }
     }
 
     pub(super) fn report(&self, round: &mut Round<'_>) {
-        for ((_, reason), (name, count)) in &self.0 {
+        for ((_, reason), (name, count)) in &self.by_profile {
             round.metric(&own::VALUES_REFUSED, &[name, reason.as_str()], *count as f64);
+        }
+        for (name, count) in &self.duplicates {
+            round.metric(&own::VALUES_REFUSED, &[name, "duplicate"], *count as f64);
         }
     }
 }
@@ -112,8 +126,10 @@ impl Sink for Values<'_, '_> {
 
     fn value(&mut self, handle: Handle, value: f64) {
         let id = SeriesId::from_number(handle.0);
-        if self.round.put_again(id, value) == Put::Kept {
-            self.polls.hold(self.table, id, value);
+        match self.round.put_again(id, value) {
+            Put::Kept => self.polls.hold(self.table, id, value),
+            Put::Duplicate => self.refused.add_duplicate(self.round.metric_name(id)),
+            Put::KeptNew | Put::Dropped | Put::Refused => {}
         }
     }
 

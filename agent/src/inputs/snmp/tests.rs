@@ -3,6 +3,7 @@ use std::fs;
 use std::path::Path;
 
 use model::{Timestamp, is_stale};
+use serde::Deserialize;
 use snmp::Oid;
 use snmp::pretend::{Agent, Held, Misdeed};
 
@@ -61,7 +62,7 @@ struct Poller {
 impl Poller {
     fn new(group: &str, shared: Shared, folder: &Path) -> Self {
         let config: Config = settings::parse(group, "test").expect("good settings");
-        let group = Group::new(config, context(folder), shared);
+        let group = Group::new(config, 0, context(folder), shared);
         let mut targets = group.expect("good settings").refresh().expect("readable").expect("the first list");
         assert_eq!(targets.len(), 1);
         let input = (targets.remove(0).build)();
@@ -252,7 +253,7 @@ async fn interfaces_of_one_name_are_told_apart_by_their_index() {
 
 fn group(text: &str, folder: &Path) -> Result<Group, String> {
     let config: Config = settings::parse(text, "pantau.yaml").map_err(|error| error.to_string())?;
-    Group::new(config, context(folder), Shared::new(Memory::volatile())).map_err(|error| error.to_string())
+    Group::new(config, 0, context(folder), Shared::new(Memory::volatile())).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -423,3 +424,4 @@ fn the_examples_in_the_documentation_are_good_settings() {
 }
 
 mod devices;
+mod events;

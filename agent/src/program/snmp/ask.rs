@@ -10,7 +10,7 @@ use snmp::engine::{Credential, Target};
 use snmp::usm::{AuthProtocol, Context as UserContext, PrivProtocol, User};
 use snmp::{Community, Version};
 
-use crate::inputs::snmp::{Config, TargetConfig};
+use crate::inputs::snmp::Known;
 use crate::settings::Settings;
 
 const PORT: u16 = 161;
@@ -76,51 +76,58 @@ pub struct Credentials {
     context: String,
 }
 
+/// Whom to ask, with what the settings know of it.
+#[derive(Debug)]
+pub struct Asked {
+    /// Whom the engine asks, and how.
+    pub target: Target,
+    /// The device in the settings; none if they do not have it.
+    pub known: Option<Known>,
+    /// What its credentials are called in the settings, in their order; nothing where the command line says who asks.
+    pub credentials: Vec<String>,
+}
+
 impl Asking {
-    /// Whom the engine asks.
+    /// Whom the engine asks: a device of the settings as the agent itself asks it, with what the command line says over it.
     ///
     /// # Errors
-    /// Options that make no sense, secrets that cannot be read, names that have no address.
-    pub fn target(&self, settings: Option<&Settings>) -> anyhow::Result<Target> {
-        let known =
-            settings.and_then(|settings| known(settings, &self.target).map(|known| (settings, known)));
-        let address = known.as_ref().map_or(&*self.target, |(_, (_, target))| &target.address);
-        let credentials = match (self.credentials.given()?, known) {
-            (Some(credential), _) => vec![credential],
-            (None, Some((settings, (group, target)))) => of_settings(settings, group, target)?,
-            (None, None) => bail!(
+    /// Options that make no sense, secrets that cannot be read, names that have no address, settings that are wrong.
+    pub async fn device(&self, settings: Option<&Settings>) -> anyhow::Result<Asked> {
+        let known = match settings {
+            Some(settings) => known(settings, &self.target)?,
+            None => None,
+        };
+        let given = self.credentials.given()?;
+        let mut target = match &known {
+            Some(known) => known.target().await?,
+            None if given.is_none() => bail!(
                 "no community and no user: name a device of the settings (--config), set {COMMUNITY_VARIABLE}, or say where the \
                  secret is by --community-file, or who asks by --user"
             ),
+            None => Target::new(self.target.as_str(), lookup(&self.target)?, Vec::new()),
         };
-        let mut target = Target::new(self.target.as_str(), lookup(address)?, credentials);
+        let mut credentials = known.iter().flat_map(|known| known.credentials()).cloned().collect();
+        if let Some(given) = given {
+            target.credentials = vec![given];
+            credentials = Vec::new();
+        }
         if let Some(text) = &self.timeout {
             target.timeout = text.parse::<Span>().with_context(|| format!("--timeout {text}"))?.get();
             ensure!(target.timeout > Duration::ZERO, "--timeout {text}: it must be more than 0");
             target.timeout_max = target.timeout_max.max(target.timeout);
         }
         target.retries = self.retries.unwrap_or(target.retries);
-        target.bind = self.bind.or(known.and_then(|(_, (group, target))| target.bind.or(group.bind)));
-        target.accept_reply_from.clone_from(&self.accept_reply_from);
-        target.accept_reply_from.extend(known.iter().flat_map(|(_, (_, target))| &target.accept_reply_from));
-        Ok(target)
+        target.bind = self.bind.or(target.bind);
+        target.accept_reply_from.extend(&self.accept_reply_from);
+        Ok(Asked { target, known, credentials })
     }
 }
 
 /// A device of the settings, by its name or address.
-fn known<'a>(settings: &'a Settings, name: &str) -> Option<(&'a Config, &'a TargetConfig)> {
-    let is_it = |target: &&TargetConfig| target.name.as_deref().unwrap_or(&target.address) == name;
-    settings.inputs.snmp.iter().find_map(|group| Some((group, group.targets.iter().find(is_it)?)))
-}
-
-fn of_settings(
-    settings: &Settings,
-    group: &Config,
-    target: &TargetConfig,
-) -> anyhow::Result<Vec<Credential>> {
-    let common = &settings.inputs.snmp_common;
-    let found = crate::inputs::snmp::credentials(group, target, common, &settings.base);
-    found.map_err(|mistake| anyhow::anyhow!("the settings of {}: {mistake}", target.address))
+fn known(settings: &Settings, name: &str) -> anyhow::Result<Option<Known>> {
+    let inputs = &settings.inputs;
+    let found = Known::find(&inputs.snmp, &inputs.snmp_common, &settings.collection().context(), name);
+    Ok(found.map_err(|mistake| settings.wrong(&mistake.under("inputs")))?)
 }
 
 impl Credentials {
@@ -209,50 +216,71 @@ mod tests {
         asking: Asking,
     }
 
-    fn read(line: &str) -> anyhow::Result<Target> {
-        Line::try_parse_from(line.split(' '))?.asking.target(None)
+    async fn read(line: &str, settings: Option<&Settings>) -> anyhow::Result<Asked> {
+        Line::try_parse_from(line.split(' '))?.asking.device(settings).await
     }
 
-    #[track_caller]
-    fn check_wrong(line: &str, expected: &str) {
-        let error = format!("{:#}", read(line).expect_err("it makes no sense"));
+    async fn check_wrong(line: &str, expected: &str) {
+        let error = format!("{:#}", read(line, None).await.expect_err("it makes no sense"));
         assert!(error.contains(expected), "{error}");
     }
 
-    #[test]
-    fn options_that_make_no_sense_say_what_would() {
-        check_wrong("walk 10.0.0.1 -v 3", "give --user");
-        check_wrong("walk 10.0.0.1 -v 4", "there are 1, 2c and 3");
-        check_wrong("walk 10.0.0.1 -v 2c -u me", "--user is for v3 alone");
-        check_wrong("walk 10.0.0.1 -u me -a sha", "--auth-file or --auth-env");
-        check_wrong("walk 10.0.0.1 --community-file a --community-env B", "take one away");
-        check_wrong("walk 10.0.0.1 --community-file /nowhere", "/nowhere");
-        check_wrong("walk 10.0.0.1 -u me --timeout 3", "--timeout 3");
+    #[tokio::test]
+    async fn options_that_make_no_sense_say_what_would() {
+        check_wrong("walk 10.0.0.1 -v 3", "give --user").await;
+        check_wrong("walk 10.0.0.1 -v 4", "there are 1, 2c and 3").await;
+        check_wrong("walk 10.0.0.1 -v 2c -u me", "--user is for v3 alone").await;
+        check_wrong("walk 10.0.0.1 -u me -a sha", "--auth-file or --auth-env").await;
+        check_wrong("walk 10.0.0.1 --community-file a --community-env B", "take one away").await;
+        check_wrong("walk 10.0.0.1 --community-file /nowhere", "/nowhere").await;
+        check_wrong("walk 10.0.0.1 -u me --timeout 3", "--timeout 3").await;
     }
 
-    #[test]
-    fn addresses_are_read_with_and_without_a_port() {
-        let check = |line: &str, expected: &str| {
-            assert_eq!(read(line).expect("good").address.to_string(), expected);
+    #[tokio::test]
+    async fn addresses_are_read_with_and_without_a_port() {
+        let check = async |line: &str, expected: &str| {
+            assert_eq!(read(line, None).await.expect("good").target.address.to_string(), expected);
         };
-        check("walk 10.0.0.1 -u me", "10.0.0.1:161");
-        check("walk 10.0.0.1:1161 -v3 -u me", "10.0.0.1:1161");
-        check("walk fd00::1 -u me", "[fd00::1]:161");
-        check("walk [fd00::1] -u me", "[fd00::1]:161");
-        check("walk [fd00::1]:1161 -u me", "[fd00::1]:1161");
+        check("walk 10.0.0.1 -u me", "10.0.0.1:161").await;
+        check("walk 10.0.0.1:1161 -v3 -u me", "10.0.0.1:1161").await;
+        check("walk fd00::1 -u me", "[fd00::1]:161").await;
+        check("walk [fd00::1] -u me", "[fd00::1]:161").await;
+        check("walk [fd00::1]:1161 -u me", "[fd00::1]:1161").await;
     }
 
-    #[test]
-    fn a_device_of_the_settings_is_asked_as_they_say() {
+    /// All that the agent itself would use, from a list in a file too.
+    #[tokio::test]
+    async fn a_device_of_the_settings_is_asked_as_they_say() {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("secret"), "s3cret\n").expect("it can be written");
-        let text = "inputs: {snmp: [{community: {file: secret}, version: v1, targets: [{address: 10.0.0.9, name: sw9}]}]}\n";
+        let write = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).expect("it can be written");
+        };
+        write("secret", "s3cret\n");
+        write("list.yaml", "[{address: 10.0.0.9, name: sw9, timeout: 4s, deny: [1.3.6.1.2.1.4]}]");
+        let text = "inputs: {snmp_common: {credentials: {old: {community: {file: secret}, version: v1}}, \
+                    sites: {far: {in_flight_max: 2}}}, snmp: [{credentials: [old], site: far, retries: 5, \
+                    requests_per_second: 3, deny: [1.3.6.1.9], files: [list.yaml]}]}\n";
         let mut settings: Settings = settings::parse(text, "agent.yaml").expect("good");
         settings.base = folder.path().to_owned();
-        let line = Line::try_parse_from(["walk", "sw9"]).expect("good");
-        let target = line.asking.target(Some(&settings)).expect("the settings know it");
-        assert_eq!((target.address.to_string(), &*target.name), ("10.0.0.9:161".to_owned(), "sw9"));
-        let Credential::Community { version, community } = &target.credentials[0] else { panic!("v1") };
-        assert_eq!((*version, community.as_bytes()), (Version::V1, &b"s3cret"[..]));
+        for name in ["sw9", "10.0.0.9", "10.0.0.9:161"] {
+            let asked = read(&format!("walk {name}"), Some(&settings)).await.expect("the settings know it");
+            let target = asked.target;
+            assert_eq!((target.address.to_string(), &*target.name), ("10.0.0.9:161".to_owned(), "sw9"));
+            let Credential::Community { version, community } = &target.credentials[0] else { panic!("v1") };
+            assert_eq!((*version, community.as_bytes()), (Version::V1, &b"s3cret"[..]));
+            assert_eq!((target.timeout, target.retries), (Duration::from_secs(4), 5));
+            assert_eq!(
+                (target.rate.requests_per_second, asked.credentials),
+                (Some(3), vec!["old".to_owned()])
+            );
+            assert_eq!(target.site.map(|site| site.rate.in_flight_max), Some(2));
+            assert_eq!(target.deny.len(), 2);
+        }
+        let asked = read("walk sw9 --timeout 1s --retries 0 -u me", Some(&settings)).await.expect("good");
+        assert_eq!((asked.target.timeout, asked.target.retries), (Duration::from_secs(1), 0));
+        assert!(
+            asked.credentials.is_empty() && matches!(asked.target.credentials[..], [Credential::User { .. }])
+        );
+        assert!(read("walk sw8 -u me", Some(&settings)).await.is_err(), "it has no address");
     }
 }

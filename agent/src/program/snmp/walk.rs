@@ -1,15 +1,22 @@
 //! `snmp walk`: everything under a name, read by the agent's own engine and printed when it is there.
 //!
-//! Limits: [`ROWS_MAX`] values unless told otherwise, ten minutes.
+//! Left out: what the settings deny, always; tables whose budget sets a pause, unless they are named and their time has come; what is
+//! [huge or costly](HEAVY), unless it is named or all is wanted. The device's own limits and its site's hold as for the agent.
+//!
+//! Limits: [`ROWS_MAX`] values unless told otherwise, a table's budget of rows and repetitions within that table, ten minutes.
 
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use profiles::{Plan, Profile, Set, TablePlan};
 use snmp::engine::{Engine, Harvest, Job, Options, Target};
 use snmp::round::Table;
 use snmp::{Limits, Oid, Value};
+
+use super::ask::Asked;
+use super::explain::{repetitions, waiting};
 
 /// Values that are read unless told otherwise.
 pub(super) const ROWS_MAX: u32 = 1_000_000;
@@ -30,22 +37,109 @@ pub(super) async fn ask(target: &Target, scalars: Vec<Oid>, tables: Vec<Table>) 
     Ok(engine.handle().run(job).await)
 }
 
-/// Reads what lies under `oid`; the value of `oid` itself where nothing does.
+/// What a walk from further above leaves out: tables that are huge or costly on large devices, and that nobody wants by accident.
+const HEAVY: [(&str, &str); 9] = [
+    ("1.3.6.1.2.1.4.21", "routes"),
+    ("1.3.6.1.2.1.4.22", "ARP"),
+    ("1.3.6.1.2.1.4.24", "routes"),
+    ("1.3.6.1.2.1.4.35", "neighbours"),
+    ("1.3.6.1.2.1.15.6", "BGP routes"),
+    ("1.3.6.1.2.1.17.4.3", "forwarding table"),
+    ("1.3.6.1.2.1.17.7.1.2", "forwarding tables"),
+    ("1.3.6.1.2.1.25.4", "running software"),
+    ("1.3.6.1.2.1.25.6", "installed software"),
+];
+
+/// What is walked, and what is left out on the way.
+#[derive(Debug)]
+struct Way {
+    table: Table,
+    deny: Vec<Oid>,
+    /// For people: what is left out, and why.
+    left_out: Vec<String>,
+}
+
+impl Way {
+    /// `plan` is that of the device's profile, where it has budgets.
+    fn new(asked: &Asked, oid: &Oid, all: bool, rows_max: u32, plan: Option<&Plan>) -> anyhow::Result<Self> {
+        let limits = Limits { rows_max, requests_max: u32::MAX, bytes_max: 1 << 30, time_max: TIME_MAX };
+        let table = Table { limits, ..Table::new("walk", vec![oid.clone()]) };
+        let mut way = Self { table, deny: asked.target.deny.to_vec(), left_out: Vec::new() };
+        for denied in asked.target.deny.iter() {
+            ensure!(!is_under(oid, denied), "the settings deny {denied}, and all below it");
+            if is_under(denied, oid) {
+                way.left_out.push(format!("{denied}: the settings deny it"));
+            }
+        }
+        for (heavy, what) in HEAVY.iter().filter(|_| !all) {
+            let heavy: Oid = heavy.parse().expect("good constants");
+            if is_under(&heavy, oid) && heavy != *oid {
+                way.left_out.push(format!("{heavy} ({what}): name it, or say --all"));
+                way.deny.push(heavy);
+            }
+        }
+        for table in plan.iter().flat_map(|plan| &plan.tables) {
+            way.spare(asked, oid, table)?;
+        }
+        Ok(way)
+    }
+
+    /// A table with a budget is read by itself, within it, or not at all.
+    fn spare(&mut self, asked: &Asked, oid: &Oid, table: &TablePlan) -> anyhow::Result<()> {
+        let budget = &table.budget;
+        if is_under(oid, &table.entry) {
+            if let Some(known) = &asked.known {
+                if let Some(wait) = known.waits(&table.name, table.class, budget) {
+                    bail!("{}: {}", table.name, waiting(&wait, known.blind()));
+                }
+                let kept = known.note(&table.name, table.class, budget);
+                kept.with_context(|| format!("cannot tell the agent that {} is asked for", table.name))?;
+            }
+            // A walk counts values; a row has one in each column that is walked.
+            let columns = if *oid == table.entry { 128 } else { 1 };
+            let cells_max = budget.rows_max.saturating_mul(columns);
+            self.table.limits.rows_max = self.table.limits.rows_max.min(cells_max);
+            self.table.repetitions_max = self.table.repetitions_max.min(repetitions(budget.repetitions_max));
+        } else if is_under(&table.entry, oid) && has_pause(table) {
+            let pause = settings::Span::new(budget.interval_min);
+            self.left_out.push(format!(
+                "{} ({}): its budget allows it every {pause}: name it",
+                table.entry, table.name
+            ));
+            self.deny.push(table.entry.clone());
+        }
+        Ok(())
+    }
+}
+
+fn is_under(oid: &Oid, above: &Oid) -> bool {
+    oid.view().strip_prefix(above.view()).is_some()
+}
+
+/// Whether a table's budget sets a pause of its own.
+fn has_pause(table: &TablePlan) -> bool {
+    table.budget.interval_min > table.class.pause()
+}
+
+/// Reads what lies under `oid`; the value of `oid` itself where nothing does. What was left out goes to `aside`.
 pub(super) async fn walk(
-    target: &Target,
-    oid: &str,
-    recording: bool,
-    rows_max: u32,
+    asked: &Asked,
+    set: &Set,
+    what: &What<'_>,
+    aside: &mut String,
 ) -> anyhow::Result<String> {
-    let oid: Oid = oid.parse().with_context(|| format!("{oid:?} is no OID: write 1.3.6.1.2.1.1"))?;
-    let limits = Limits { rows_max, requests_max: u32::MAX, bytes_max: 1 << 30, time_max: TIME_MAX };
-    let table = Table { limits, ..Table::new("walk", vec![oid.clone()]) };
-    let harvest = ask(target, Vec::new(), vec![table]).await?;
+    let text = what.oid.trim_start_matches('.');
+    let oid: Oid = text.parse().with_context(|| format!("{text:?} is no OID: write 1.3.6.1.2.1.1"))?;
+    let profile = profile(asked, set, &oid).await?;
+    let way = Way::new(asked, &oid, what.all, what.rows_max, profile.as_ref().map(|profile| profile.plan()))?;
+    way.left_out.iter().try_for_each(|line| writeln!(aside, "left out: {line}"))?;
+    let target = &Target { deny: way.deny.into(), ..asked.target.clone() };
+    let harvest = ask(target, Vec::new(), vec![way.table]).await?;
     let mut text = String::new();
     for cell in harvest.tables.iter().flat_map(|table| table.cells()) {
         let index: Vec<u32> = cell.index.arcs().collect();
         let name = oid.child(&index).context("the device gave a name of more than 128 arcs")?;
-        line(&name, &cell.value, recording, &mut text);
+        line(&name, &cell.value, what.recording, &mut text);
     }
     if let Some((_, reason)) = harvest.tables.iter().find_map(|table| table.failure()) {
         print!("{text}");
@@ -54,11 +148,39 @@ pub(super) async fn walk(
     if text.is_empty() {
         let harvest = ask(target, vec![oid.clone()], Vec::new()).await?;
         match harvest.scalar(0) {
-            Some(value) => line(&oid, &value, recording, &mut text),
+            Some(value) => line(&oid, &value, what.recording, &mut text),
             None => bail!("{}: there is nothing under {oid}", target.name),
         }
     }
     Ok(text)
+}
+
+/// What a walk is to bring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct What<'a> {
+    /// The root of what is read.
+    pub(super) oid: &'a str,
+    /// As a recording.
+    pub(super) recording: bool,
+    /// What is huge too.
+    pub(super) all: bool,
+    /// Values at most.
+    pub(super) rows_max: u32,
+}
+
+/// The profile whose budgets the walk keeps to; the device is asked who it is only where some profile has a table with a pause that the
+/// walk would come upon.
+async fn profile(asked: &Asked, set: &Set, oid: &Oid) -> anyhow::Result<Option<Arc<Profile>>> {
+    let touches =
+        |table: &TablePlan| is_under(oid, &table.entry) || (is_under(&table.entry, oid) && has_pause(table));
+    if !set.profiles().iter().any(|profile| profile.plan().tables.iter().any(touches)) {
+        return Ok(None);
+    }
+    if let Some(named) = asked.known.as_ref().and_then(|known| known.profile()) {
+        return Ok(Some(named));
+    }
+    let (profile, _) = super::explain::identify(asked, set, None, &mut String::new()).await?;
+    Ok(Some(profile))
 }
 
 fn line(name: &Oid, value: &Value<'_>, recording: bool, out: &mut String) {

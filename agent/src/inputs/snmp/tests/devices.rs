@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use settings::Secret;
 use simulator::{Device as Played, Fleet, Options, Recording, Switch, Tree};
 use snmp::usm::{AuthProtocol, PrivProtocol, User};
 
@@ -267,7 +268,7 @@ fn a_target_that_rules_drop_is_not_asked() {
          targets: [{{address: 10.0.0.1, labels: {{role: spare}}}}, {{address: 10.0.0.2}}]\n"
     );
     let config: Config = settings::parse(&text, "test").expect("good settings");
-    let group = Group::new(config, context(folder.path()), Shared::new(Memory::volatile()));
+    let group = Group::new(config, 0, context(folder.path()), Shared::new(Memory::volatile()));
     let targets = group.expect("good").refresh().expect("readable").expect("the first list");
     assert_eq!(targets.len(), 1);
 }
@@ -311,7 +312,7 @@ fn mistakes_of_targets_are_named() {
     std::fs::write(folder.path().join("c"), "public").expect("a good disk");
     let check = |group: &str, expected: &str| {
         let config: Config = settings::parse(group, "group").expect("it can be read");
-        let group = Group::new(config, context(folder.path()), Shared::new(Memory::volatile()));
+        let group = Group::new(config, 0, context(folder.path()), Shared::new(Memory::volatile()));
         let error = group.map(drop).expect_err("a mistake").to_string();
         assert!(error.contains(expected), "{error:?} should contain {expected:?}");
     };
@@ -357,4 +358,89 @@ async fn recorded_devices_are_read_round_after_round() {
         read += 1;
     }
     assert_ne!(read, 0);
+}
+
+/// Devices of one name share what is learned and remembered of them, and their series: the second would be the first one's fate.
+#[test]
+fn no_two_groups_have_a_device_of_one_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("c"), "public").expect("a good disk");
+    let list = folder.path().join("list.yaml");
+    let write = |text: &str| std::fs::write(&list, text).expect("a good disk");
+    write("[{address: 10.0.0.2, name: sw2}]");
+    let shared = Shared::new(Memory::volatile());
+    let group = |index: usize, rest: &str| {
+        let config: Config =
+            settings::parse(&format!("community: {{file: c}}\n{rest}"), "test").expect("good");
+        Group::new(config, index, context(folder.path()), shared.clone())
+    };
+    let mut first = group(0, "targets: [{address: 10.0.0.1, name: sw1}]").expect("good");
+    let mut second = group(1, "files: [list.yaml]").expect("good");
+    assert!(
+        first.refresh().is_ok_and(|list| list.is_some()) && second.refresh().is_ok_and(|list| list.is_some())
+    );
+
+    write("[{address: 10.0.0.2, name: sw2},\n {address: 10.0.0.3,\n  name: sw1}]");
+    let error = second.refresh().err().expect("a clash").to_string();
+    assert!(error.contains("list.yaml:3:9") && error.contains("inputs.snmp[0]"), "{error}");
+    assert!(second.refresh().is_err(), "looked at again, since the other group may give the name up");
+
+    // By address where there is no name, by rules too.
+    let relabelled =
+        "relabel_configs: [{target_label: instance, replacement: sw1}]\ntargets: [{address: 10.0.0.9}]";
+    assert!(group(2, relabelled).is_err_and(|mistake| mistake.to_string().contains("named \"sw1\"")));
+    write("[{address: 10.0.0.2, name: sw2}]");
+    assert!(second.refresh().is_ok());
+}
+
+/// Its handle was handed out for ever: no device was asked any more until the program was restarted.
+#[tokio::test]
+async fn an_engine_that_ended_is_replaced() {
+    let fleet = fleet(played(HUAWEI).community("public"));
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("community"), "public\n").expect("a good disk");
+    let shared = Shared::with(&Common::default(), &context(folder.path())).expect("good settings");
+    let group = format!(
+        "{COMMUNITY}\ntimeout: 500ms\ninterval: 60s\ntargets: [{{name: sw1, address: \"{}\"}}]\n",
+        fleet.address(0)
+    );
+    let mut poller = Poller::new(&group, shared.clone(), folder.path());
+    one(&poller.good_round().await, "up", "sw1");
+    shared.engine().expect("it runs").break_down();
+    let series = poller.good_round().await;
+    assert_eq!(one(&series, "up", "sw1"), 1.0);
+}
+
+#[tokio::test]
+async fn what_was_learned_is_kept_at_the_orderly_end() {
+    let fleet = fleet(played(HUAWEI).community("public"));
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("community"), "public\n").expect("a good disk");
+    let context = Context { state: Some(folder.path().into()), ..context(folder.path()) };
+    let shared = Shared::with(&Common::default(), &context).expect("good settings");
+    let group = format!(
+        "{COMMUNITY}\ntimeout: 500ms\ninterval: 60s\ntargets: [{{name: sw1, address: \"{}\"}}]\n",
+        fleet.address(0)
+    );
+    let mut poller = Poller::new(&group, shared, folder.path());
+    poller.good_round().await;
+    drop(poller);
+    let learned = std::fs::read_to_string(folder.path().join("snmp-learned")).expect("it was written");
+    assert!(learned.contains(" sw1\nt "), "{learned}");
+    assert!(folder.path().join("snmp-interfaces").exists());
+}
+
+#[tokio::test]
+async fn what_the_settings_deny_is_never_asked_for_and_no_fault() {
+    let fleet = fleet(played(HUAWEI).community("public"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let group = format!("{COMMUNITY}\ndeny: [1.3.6.1.4.1.2011, 1.3.6.1.2.1.31.1.1.1.6]");
+    let mut poller = poller(&fleet, &group, "{}", folder.path(), "60s");
+    let series = poller.good_round().await;
+    assert_eq!(one(&series, "up", "sw1"), 1.0);
+    assert!(
+        !series.keys().any(|key| key.starts_with("optics_") || key.starts_with("ifHCInOctets")),
+        "{series:#?}"
+    );
+    assert!(series.keys().any(|key| key.starts_with("ifOperStatus")));
 }
