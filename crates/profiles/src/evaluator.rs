@@ -12,6 +12,7 @@ use std::cell::Cell as ThreadCell;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::hash::{BuildHasher, Hasher};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -195,9 +196,41 @@ pub(crate) struct Row {
     left_out: bool,
 }
 
-/// What is remembered of a table.
+/// What is remembered of a table. A device has rows in few of its profile's tables: the others take a pointer's room.
 #[derive(Debug, Default)]
 pub(crate) struct State {
+    of_rows: Option<Box<Kept>>,
+    whole: bool,
+    waits: u8,
+}
+
+static NOTHING: Kept = Kept {
+    rows: Vec::new(),
+    bytes: Vec::new(),
+    garbage: 0,
+    texts: Vec::new(),
+    kept: Vec::new(),
+    joined: Vec::new(),
+    handles: Vec::new(),
+};
+
+impl Deref for State {
+    type Target = Kept;
+
+    fn deref(&self) -> &Kept {
+        self.of_rows.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for State {
+    fn deref_mut(&mut self) -> &mut Kept {
+        self.of_rows.get_or_insert_default()
+    }
+}
+
+/// What is remembered of a table's rows.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
     pub(crate) rows: Vec<Row>,
     bytes: Vec<u8>,
     /// Bytes of the arena that nothing names any more.
@@ -206,11 +239,9 @@ pub(crate) struct State {
     pub(crate) kept: Vec<f64>,
     pub(crate) joined: Vec<u32>,
     handles: Vec<u32>,
-    whole: bool,
-    waits: u8,
 }
 
-impl State {
+impl Kept {
     pub(crate) fn index(&self, row: usize) -> &[u8] {
         self.span(self.rows[row].index)
     }
@@ -254,8 +285,6 @@ impl State {
     /// Keeps these rows, in this order.
     fn rearrange(&mut self, table: &Table, order: &[u32]) {
         let old = std::mem::take(self);
-        self.whole = old.whole;
-        self.waits = old.waits;
         let copy = |from: usize, width: usize| from * width..(from + 1) * width;
         for &from in order {
             let from = from as usize;
@@ -346,7 +375,8 @@ impl Evaluator {
                 + state.kept.capacity() * 8
                 + (state.joined.capacity() + state.handles.capacity()) * 4
         };
-        self.states.iter().map(|state| of(state) + size_of::<State>()).sum()
+        let boxed = |state: &State| if state.of_rows.is_some() { size_of::<Kept>() } else { 0 };
+        self.states.iter().map(|state| of(state) + boxed(state) + size_of::<State>()).sum()
     }
 
     /// Takes a round's cells in and gives its values out.
@@ -396,7 +426,8 @@ impl Evaluator {
 
     /// The sink forgot series: their handles are asked for again.
     fn forget_handles(&mut self) {
-        for handle in self.states.iter_mut().flat_map(|state| &mut state.handles) {
+        let kept = self.states.iter_mut().filter_map(|state| state.of_rows.as_deref_mut());
+        for handle in kept.flat_map(|kept| &mut kept.handles) {
             if *handle != EXCLUDED {
                 *handle = UNKNOWN;
             }
@@ -416,10 +447,14 @@ impl Evaluator {
             let (table, state, work) = (&profile.tables[at], &mut self.states[at], &mut scratch.works[at]);
             work.begin(table, state, whole);
             changed |= whole && !state.whole;
-            let mut intake = Intake { table, state, work, text: &mut scratch.text, changed: false, over: 0 };
+            // Once, not for every cell.
+            let kept: &mut Kept = state;
+            let mut intake =
+                Intake { table, state: kept, work, text: &mut scratch.text, changed: false, over: 0 };
             cells.for_each(|(column, index, value)| intake.cell(column, index, &value));
             changed |= intake.changed;
             outcome.rows_over += intake.over;
+            state.of_rows.take_if(|kept| kept.rows.is_empty());
         }
         for (group, values) in readings.scalars {
             let at = profile.plan.tables.len() + group;
@@ -442,7 +477,8 @@ impl Evaluator {
     fn relabel(&mut self, profile: &Profile, sink: &mut dyn Sink, scratch: &mut Scratch) {
         self.stale = false;
         let joined = self.joined(profile);
-        for (state, joined) in self.states.iter_mut().zip(joined) {
+        for (state, joined) in self.states.iter_mut().zip(joined).filter(|(state, _)| !state.rows.is_empty())
+        {
             state.joined = joined;
         }
         for at in 0..profile.tables.len() {
@@ -510,7 +546,7 @@ impl Evaluator {
     /// Label texts of every row; where they changed, handles are asked for again.
     fn label(&mut self, profile: &Profile, at: usize, scratch: &mut Scratch) {
         let table = &profile.tables[at];
-        if table.metrics.is_empty() {
+        if table.metrics.is_empty() || self.states[at].rows.is_empty() {
             return;
         }
         let patient = self.states[at].waits < WAIT_READS;
@@ -598,7 +634,7 @@ impl Evaluator {
         outcome: &mut Outcome,
     ) {
         let table = &profile.tables[at];
-        if table.metrics.is_empty() {
+        if table.metrics.is_empty() || self.states[at].rows.is_empty() {
             return;
         }
         let mut handles = std::mem::take(&mut self.states[at].handles);
@@ -639,7 +675,11 @@ impl Evaluator {
                 }
                 state.rearrange(table, &work.order);
                 self.stale = true;
-                state.shrink();
+                if state.rows.is_empty() {
+                    state.of_rows = None;
+                } else {
+                    state.shrink();
+                }
             } else if work.added {
                 state.shrink();
             }
@@ -650,7 +690,7 @@ impl Evaluator {
 /// Cells on their way into a table's state.
 struct Intake<'a> {
     table: &'a Table,
-    state: &'a mut State,
+    state: &'a mut Kept,
     work: &'a mut Work,
     text: &'a mut String,
     changed: bool,
