@@ -19,7 +19,8 @@ fn agent_config(collector: &Collector, token_file: &std::path::Path, inputs: &st
     )
 }
 
-fn enrolled(folder: &std::path::Path, collector: &Collector, inputs: &str) -> Agent {
+/// An agent that is enrolled and has these inputs.
+pub(crate) fn enrolled(folder: &std::path::Path, collector: &Collector, inputs: &str) -> Agent {
     let token = folder.join("token");
     std::fs::write(&token, collector.enrol("edge", "33.19", "kudus-1")).expect("the token can be written");
     Agent::start(&folder.join("agent"), &agent_config(collector, &token, inputs))
@@ -117,35 +118,4 @@ fn a_node_exporter_is_scraped_through_an_agent() {
     });
     let page = collector.http.get(&format!("{}/?lang=id", collector.base)).expect("a page");
     assert!(page.body.contains(&format!("exporters 127.0.0.1:{port}")), "{}", page.body);
-}
-
-#[test]
-fn debian_s_snmpd_is_polled() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let Some(mut snmpd) = peer("usr/sbin/snmpd") else { return };
-    let port = free_port();
-    let config = folder.path().join("snmpd.conf");
-    let lines = format!(
-        "agentaddress udp:127.0.0.1:{port}\nrocommunity secret 127.0.0.1\nsysName kudus-sw-1\nsysLocation rack 4\n"
-    );
-    std::fs::write(&config, lines).expect("the configuration can be written");
-    snmpd
-        .args(["-f", "-Lo", "-C", "-c"])
-        .arg(&config)
-        .env("SNMP_PERSISTENT_DIR", folder.path())
-        .env("MIBS", "");
-    let mut snmpd = Running::start("snmpd", &mut snmpd, folder.path());
-    let collector = Collector::start(&folder.path().join("collector"), "agent: {enabled: false}\n");
-    std::fs::write(folder.path().join("community"), "secret\n").expect("the community can be written");
-    let inputs = format!(
-        "host: {{enabled: false}}, snmp: [{{interval: 1s, timeout: 500ms, community: {{file: {}}}, targets: [{{name: kudus-sw-1, address: \"127.0.0.1:{port}\"}}]}}]",
-        folder.path().join("community").display()
-    );
-    let _agent = enrolled(folder.path(), &collector, &inputs);
-    collector.wait_for_value("up{job=\"snmp\",instance=\"kudus-sw-1\"}", |up| up == 1.0);
-    collector.wait_for_value("ifHCInOctets{instance=\"kudus-sw-1\",ifName=\"lo\",ifIndex=\"1\"}", |_| true);
-    collector.wait_for_value("ifOperStatus{instance=\"kudus-sw-1\",ifDescr=\"lo\"}", |status| status == 1.0);
-    collector.wait_for_value("sysUpTime{instance=\"kudus-sw-1\"}", |ticks| ticks > 0.0);
-    snmpd.stop();
-    collector.wait_for_value("up{job=\"snmp\",instance=\"kudus-sw-1\"}", |up| up == 0.0);
 }

@@ -4,6 +4,7 @@ mod agents;
 mod arrows;
 mod clients;
 mod crash;
+mod devices;
 mod fsync;
 mod gone;
 mod host;
