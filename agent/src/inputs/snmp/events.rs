@@ -161,7 +161,7 @@ impl Events {
 
 /// The series `ifIndex` of this round, whose labels are those of all series of the interface, and the index that each has now.
 fn named_interfaces(round: &Round<'_>) -> Vec<(SeriesId, u32)> {
-    let is_one = |(id, _): &(SeriesId, f64)| round.labels(*id).metric_name() == Some("ifIndex");
+    let is_one = |(id, _): &(SeriesId, f64)| round.metric_name(*id) == "ifIndex";
     round.values().filter(is_one).map(|(id, index)| (id, index as u32)).collect()
 }
 

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     const MINUTE: u64 = 60_00;
-    const DAY: u64 = 86_400_00;
+    const DAY: u64 = 24 * 60 * MINUTE;
 
     fn moment(ticks: u64) -> Instant {
         use std::sync::OnceLock;
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(after.since_by(&before, Some(42_949_702)), Course::TurnedOver);
         assert_eq!(after.since_by(&before, Some(30)), Course::Restarted);
         // Off the course by more than clocks are.
-        check(TURN - 300_00, 30_00, MINUTE, Course::Restarted);
+        check(TURN - 5 * MINUTE, 30_00, MINUTE, Course::Restarted);
         check(TURN - 30_00, 50_00, MINUTE, Course::Restarted);
         // After a long silence too.
         check(TURN - DAY, 9 * DAY, 10 * DAY, Course::Unsure);
