@@ -248,6 +248,12 @@ impl Ingest {
         self.store.get().is_some()
     }
 
+    /// Room that a sender's bodies take.
+    #[cfg(test)]
+    pub(crate) fn room_taken(&self, sender: &str) -> u64 {
+        self.turns.bodies(sender)
+    }
+
     /// Stores a request; answers when what is good of it is on disk and readable.
     pub async fn write(&self, request: Request<'_>) -> Result<Outcome, IngestError> {
         self.write_with(request.origin, Work::Here(&|| self.prepare(request))).await

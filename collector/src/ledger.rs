@@ -8,7 +8,8 @@
 //! Deliberately not here: samples. That a batch counts once rests on the store, where equal samples are one; a number that the
 //! ledger has forgotten costs work and nothing else. Bytes: `docs/formats/ledger.md`; reasons: `docs/decisions/0006-ledger.md`.
 //!
-//! Limits: [`AGENTS_MAX`] pages; each page is bounded (see `record.rs`), usually 0.5 to 1 KiB, at most about 40 KiB.
+//! Limits: [`AGENTS_MAX`] pages; each page is bounded (see `record.rs`), usually 0.5 to 1 KiB, at most about 60 KiB (a test
+//! fills one).
 
 mod bytes;
 mod entry;

@@ -372,7 +372,7 @@ mod tests {
             let body = Slow { announced, pieces: vec![Bytes::from(vec![1; piece]); pieces] };
             let mut reading = pin!(ingest.read_body(&sender, Body::new(body)));
             assert!(reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-            let taken = ingest.turns.bodies("a");
+            let taken = ingest.room_taken("a");
             assert!((least..=most).contains(&taken), "{announced} announced, {pieces} x {piece}: {taken}");
         };
         check(16 << 20, 10, 0, 0, 0);

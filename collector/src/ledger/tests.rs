@@ -330,3 +330,27 @@ fn what_cannot_be_read_is_counted_and_leaves_the_ledger_as_it_was() {
     ledger.restore(b"\x07");
     assert_eq!((ledger.unreadable_count(), status_at(&ledger, at(0)).batches), (2, 1));
 }
+
+/// The module's text said 40 KiB.
+#[test]
+fn a_page_has_a_largest_size_and_in_short_a_small_one() {
+    let ledger = Ledger::new();
+    let mut sequence = 0;
+    for epoch in 1..=record::EPOCHS_MAX as u128 {
+        for _ in 0..record::APPLIED_RUNS_MAX {
+            sequence += 2;
+            let mut entry = batch(epoch, sequence);
+            let from = 1_800_000_000_000 + 100_000_000 * sequence as i64;
+            (entry.identity.from, entry.identity.to) = (at(from), at(from + 80_000_000));
+            entry.identity.stamped_late = true;
+            let lost = Loss { samples: 1_000_000, ..loss(Cause::Shed, from, from + 80_000_000, None) };
+            entry.identity.losses.add(lost);
+            ledger.apply(&entry);
+        }
+    }
+    let (mut whole, mut short) = (Vec::new(), Vec::new());
+    ledger.snapshot(&mut whole);
+    ledger.snapshot_within(0, &mut short);
+    assert!((50 << 10..=60 << 10).contains(&whole.len()), "{}", whole.len());
+    assert!(short.len() <= 2 << 10, "{}", short.len());
+}
