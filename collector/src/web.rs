@@ -1,11 +1,12 @@
-//! The page at `/`: what this is and what is down right now. Reads only; the console comes later.
+//! The page at `/`: what this is, what is down right now and which devices are slowest to answer. Reads only; the console comes later.
 //!
-//! In: someone who may read, the ledger and the series `up`. Out: one HTML page without scripts or outside resources, in English
+//! In: someone who may read, the ledger, the series `up` and what agents say of their slowest devices. Out: one HTML page without scripts or outside resources, in English
 //! and Bahasa Indonesia (`?lang=`, else the browser's languages).
 //!
-//! Limits: [`ROWS_MAX`] rows of each kind, the rest is counted; "since" looks back [`SINCE_MAX`].
+//! Limits: [`ROWS_MAX`] rows of each kind that is down, the rest is counted; ten slow devices; "since" looks back [`SINCE_MAX`].
 
 mod down;
+mod slow;
 mod words;
 
 use askama::Template;
@@ -14,13 +15,14 @@ use axum::extract::{Query, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use model::Timestamp;
+use model::{SeriesSource, SourceError, Timestamp};
 use serde::Deserialize;
 
 use crate::auth::{Reader, Refusal, Viewer};
 use crate::ledger::AgentStatus;
 use crate::state::{AppState, now};
 use down::Targets;
+use slow::Slow;
 use words::Words;
 
 /// Rows of each kind on the page.
@@ -52,6 +54,7 @@ struct Page {
     agents_connected: usize,
     targets: usize,
     targets_up: usize,
+    slow: Vec<SlowRow>,
 }
 
 /// One thing that is down.
@@ -60,6 +63,28 @@ struct Row {
     name: String,
     place: String,
     since: String,
+}
+
+/// A device that is slow to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SlowRow {
+    name: String,
+    agent: String,
+    place: String,
+    took: String,
+}
+
+/// What the store says of targets and devices.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    targets: Targets,
+    slow: Vec<Slow>,
+}
+
+impl Seen {
+    fn read(source: &dyn SeriesSource, at: Timestamp) -> Result<Self, SourceError> {
+        Ok(Self { targets: Targets::read(source, at)?, slow: slow::slowest(source, at)? })
+    }
 }
 
 async fn index(
@@ -72,8 +97,8 @@ async fn index(
     let accepted =
         headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let words = Words::choose(choice.lang.as_deref(), accepted);
-    let targets = match reader {
-        Ok(reader) => tokio::task::spawn_blocking(move || Targets::read(&*reader.source, now())).await.ok(),
+    let seen = match reader {
+        Ok(reader) => tokio::task::spawn_blocking(move || Seen::read(&*reader.source, now())).await.ok(),
         Err(_) => None,
     };
     let statuses: Vec<AgentStatus> = {
@@ -81,7 +106,7 @@ async fn index(
         all.filter(|agent| viewer.0.allows(agent.region.as_ref(), agent.site.as_deref())).collect()
     };
     let page =
-        page(words, state.settings.load().instance.clone(), &statuses, targets.and_then(Result::ok), now());
+        page(words, state.settings.load().instance.clone(), &statuses, seen.and_then(Result::ok), now());
     render(&page)
 }
 
@@ -89,11 +114,11 @@ fn page(
     words: &'static Words,
     instance: String,
     statuses: &[AgentStatus],
-    targets: Option<Targets>,
+    seen: Option<Seen>,
     at: Timestamp,
 ) -> Page {
-    let ready = targets.is_some();
-    let targets = targets.unwrap_or_default();
+    let ready = seen.is_some();
+    let Seen { targets, slow } = seen.unwrap_or_default();
     let silent: Vec<&AgentStatus> = statuses.iter().filter(|agent| agent.connected == Some(false)).collect();
     let more = silent.len().saturating_sub(ROWS_MAX) + targets.down_count.saturating_sub(targets.down.len());
     Page {
@@ -108,6 +133,7 @@ fn page(
         targets_up: targets.count - targets.down_count,
         silent: silent.iter().take(ROWS_MAX).map(|agent| silent_row(words, agent, at)).collect(),
         down: targets.down.iter().map(|target| target_row(words, target, at)).collect(),
+        slow: slow.iter().map(|slow| slow_row(words, slow)).collect(),
     }
 }
 
@@ -124,6 +150,16 @@ fn target_row(words: &Words, target: &down::Target, at: Timestamp) -> Row {
     let name = ["job", "instance"].map(|label| target.labels.get(label).unwrap_or("?")).join(" ");
     let place = place(target.labels.get("region"), target.labels.get("site"));
     Row { name, place, since: words.since(target.since, at) }
+}
+
+fn slow_row(words: &Words, slow: &Slow) -> SlowRow {
+    let text = |label: &str| slow.labels.get(label).unwrap_or("?").to_owned();
+    SlowRow {
+        name: text("device"),
+        agent: text("instance"),
+        place: place(slow.labels.get("region"), slow.labels.get("site")),
+        took: words.seconds(slow.seconds),
+    }
 }
 
 fn place(region: Option<&str>, site: Option<&str>) -> String {
@@ -176,15 +212,20 @@ mod tests {
         Targets { count: 3, down_count: 1, down: vec![down::Target { labels, since }] }
     }
 
-    fn html(language: &str, targets: Option<Targets>) -> String {
+    fn seen() -> Seen {
+        let labels = Labels::from_pairs([("device", "olt<2>"), ("instance", "edge-2"), ("region", "33.19")]);
+        Seen { targets: targets(), slow: vec![Slow { labels, seconds: 12.345 }] }
+    }
+
+    fn html(language: &str, seen: Option<Seen>) -> String {
         let statuses = [agent("edge-1", false), agent("edge-2", true)];
         let at = Timestamp::from_millis(1_000_000 + 5 * 60_000);
-        page(Words::choose(Some(language), ""), "dc".into(), &statuses, targets, at).render().expect("a page")
+        page(Words::choose(Some(language), ""), "dc".into(), &statuses, seen, at).render().expect("a page")
     }
 
     #[test]
     fn what_is_down_stands_on_the_page_in_both_languages() {
-        let english = html("en", Some(targets()));
+        let english = html("en", Some(seen()));
         for part in [
             "edge-1",
             "33.19 kudus-1",
@@ -192,15 +233,27 @@ mod tests {
             "5 min",
             "Agents: 1/2",
             "Targets: 2/3",
+            "Slowest devices",
+            "olt&#60;2&#62;",
+            "12.35 s",
             "lang=\"en\"",
         ] {
             assert!(english.contains(part), "{part} is missing:\n{english}");
         }
-        assert!(!english.contains("edge-2"), "what is well is only counted");
-        let indonesian = html("id", Some(targets()));
-        for part in ["Yang sedang mati", "5 menit", "lang=\"id\""] {
+        assert_eq!(
+            english.matches("edge-2").count(),
+            1,
+            "what is well is only counted; it asks the slow device"
+        );
+        let indonesian = html("id", Some(seen()));
+        for part in ["Yang sedang mati", "5 menit", "Perangkat paling lambat", "12,35 detik", "lang=\"id\""] {
             assert!(indonesian.contains(part), "{part} is missing:\n{indonesian}");
         }
+    }
+
+    #[test]
+    fn without_slow_devices_there_is_no_table_of_them() {
+        assert!(!html("en", Some(Seen { slow: Vec::new(), ..seen() })).contains("Slowest devices"));
     }
 
     #[test]

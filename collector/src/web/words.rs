@@ -21,12 +21,16 @@ pub(super) struct Words {
     pub(super) watched: &'static str,
     pub(super) agents: &'static str,
     pub(super) targets: &'static str,
+    pub(super) slowest: &'static str,
+    pub(super) asked_by: &'static str,
+    pub(super) took: &'static str,
     pub(super) next: &'static str,
     pub(super) grafana: &'static str,
     pub(super) try_it: &'static str,
     pub(super) add_agent: &'static str,
     pub(super) gaps: &'static str,
     unknown: &'static str,
+    decimal: &'static str,
     units: [&'static str; 4],
 }
 
@@ -48,12 +52,16 @@ const ENGLISH: Words = Words {
     watched: "Watched",
     agents: "Agents",
     targets: "Targets",
+    slowest: "Slowest devices",
+    asked_by: "Asked by",
+    took: "Last round",
     next: "What next",
     grafana: "In Grafana, add a data source of type Prometheus with this page's address and the HTTP method POST.",
     try_it: "try it",
     add_agent: "enrols another machine and prints the one line to run there",
     gaps: "shows which spans are missing, and why",
     unknown: "unknown",
+    decimal: ".",
     units: ["s", "min", "h", "d"],
 };
 
@@ -75,12 +83,16 @@ const INDONESIAN: Words = Words {
     watched: "Yang dipantau",
     agents: "Agen",
     targets: "Target",
+    slowest: "Perangkat paling lambat",
+    asked_by: "Ditanya oleh",
+    took: "Putaran terakhir",
     next: "Langkah berikutnya",
     grafana: "Di Grafana, tambahkan sumber data jenis Prometheus dengan alamat halaman ini dan metode HTTP POST.",
     try_it: "coba",
     add_agent: "mendaftarkan mesin lain dan mencetak satu baris yang dijalankan di sana",
     gaps: "menunjukkan rentang waktu yang hilang, dan sebabnya",
     unknown: "tidak diketahui",
+    decimal: ",",
     units: ["detik", "menit", "jam", "hari"],
 };
 
@@ -95,6 +107,11 @@ impl Words {
         let browser =
             accept_language.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
         asked.into_iter().chain(browser).find_map(named).unwrap_or(&ENGLISH)
+    }
+
+    /// A span in seconds.
+    pub(super) fn seconds(&self, seconds: f64) -> String {
+        format!("{} {}", format!("{seconds:.2}").replace('.', self.decimal), self.units[0])
     }
 
     /// How long ago a moment was, in one unit.
