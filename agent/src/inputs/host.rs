@@ -23,7 +23,7 @@ use settings::{Mistake, Span};
 use self::crew::{Clock, Collector, Crew, Outcome, RealClock, Seat};
 use self::failure::Failure;
 use self::patterns::Patterns;
-use self::samples::{Describer, Samples, families};
+use self::samples::{Describer, Recall, Samples, families};
 use super::{BoxFuture, CollectError, Context, FixedTargets, Input, Target, TargetSet, textfile};
 use crate::series::{Round, SeriesTable};
 
@@ -196,6 +196,7 @@ pub struct Host {
     crew: Crew,
     describer: Describer,
     status: Samples,
+    status_recall: Recall,
 }
 
 impl Host {
@@ -219,6 +220,7 @@ impl Host {
             crew: Crew::new(sources, clock),
             describer: Describer::default(),
             status: Samples::default(),
+            status_recall: Recall::default(),
         }
     }
 
@@ -245,7 +247,7 @@ impl Host {
         }
         self.status.metric(&GIVEN_UP, &[], stats.gave_up as f64);
         self.status.metric(&HEALED, &[], stats.healed as f64);
-        self.status.put_into(round, describer);
+        self.status.put_recalled(round, describer, &mut self.status_recall);
         if report.errors.is_empty() { Ok(()) } else { Err(CollectError(report.errors.join("; "))) }
     }
 }

@@ -1,14 +1,18 @@
 //! What a source writes its values into: an owned buffer that crosses from the source's thread to the round.
 //!
 //! In: a family (known when the program is built), a naming (metric names that come from the kernel's own field names) or a
-//! raw label set (textfile), label values as bytes, a value. Out: the same in order, put into a [`Round`]. The buffer keeps
-//! its memory from round to round.
+//! raw label set (textfile), label values as bytes, a value. Out: the same in order, put into a [`Round`].
+//!
+//! The buffer keeps its memory from round to round and, in it, what was said: a source that says the same series as before
+//! writes nothing but values, and the round, on another CPU, reads nothing but values. A number stands for which series
+//! were said ([`Samples::shape`]).
 //!
 //! A key is the address of the family or naming (each is a `static`, so no two share one) and the label values, each
 //! behind a byte that no UTF-8 text holds. A label value that is not UTF-8 is shown with replacement characters.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::{Labels, METRIC_NAME, MetricKind, MetricMetadata};
 
@@ -42,30 +46,47 @@ enum What {
 #[derive(Clone, Copy)]
 struct Item {
     key_end: u32,
-    value: f64,
     what: What,
 }
 
 /// See the module's text.
 #[derive(Default)]
 pub(crate) struct Samples {
+    values: Vec<f64>,
+    /// One behind the other; behind the last one of this round may stand what an earlier round said.
     keys: Vec<u8>,
+    /// What each value is of; behind the last one of this round as `keys`.
     items: Vec<Item>,
+    /// Where the next key goes.
+    at: usize,
+    /// Drawn anew where the keys differ from those of the round before; 0 while nothing was ever said.
+    shape: u64,
+    is_reshaped: bool,
     /// Of raw series, by metric name.
     raw_metadata: HashMap<Box<str>, Arc<MetricMetadata>>,
 }
 
 impl Samples {
-    /// Forgets the values and keeps the memory.
+    /// Forgets the values; what they were of is kept to compare the next ones with.
     pub(crate) fn clear(&mut self) {
-        self.keys.clear();
-        self.items.clear();
+        self.values.clear();
+        self.at = 0;
+        self.is_reshaped = false;
         self.raw_metadata.clear();
     }
 
     /// Number of values.
     pub(crate) fn len(&self) -> usize {
-        self.items.len()
+        self.values.len()
+    }
+
+    /// Two rounds with equal shapes said the same series in the same order.
+    fn shape(&self) -> (u64, usize) {
+        (self.shape, self.values.len())
+    }
+
+    fn items(&self) -> &[Item] {
+        &self.items[..self.values.len()]
     }
 
     /// Adds a value of a family.
@@ -78,7 +99,7 @@ impl Samples {
             family.name,
             family.labels
         );
-        self.keys.extend_from_slice(&std::ptr::from_ref(family).addr().to_ne_bytes());
+        self.key(&std::ptr::from_ref(family).addr().to_ne_bytes());
         self.finish(What::Family(family), label_values, value);
     }
 
@@ -86,19 +107,16 @@ impl Samples {
     #[inline]
     pub(crate) fn named(&mut self, naming: &'static Naming, field: &[u8], labels: &[&[u8]], value: f64) {
         debug_assert_eq!(naming.labels.len(), labels.len(), "{} wants {:?}", naming.prefix, naming.labels);
-        self.keys.extend_from_slice(&std::ptr::from_ref(naming).addr().to_ne_bytes());
-        self.keys.push(PART);
-        self.keys.extend_from_slice(field);
+        self.key(&std::ptr::from_ref(naming).addr().to_ne_bytes());
+        self.part(field);
         self.finish(What::Naming(naming), labels, value);
     }
 
     /// Adds a value with labels of its own, the metric's name among them, in any order (the same order each time).
     pub(crate) fn raw<'a>(&mut self, labels: impl IntoIterator<Item = (&'a str, &'a str)>, value: f64) {
         for (name, label_value) in labels {
-            self.keys.push(PART);
-            self.keys.extend_from_slice(name.as_bytes());
-            self.keys.push(PART);
-            self.keys.extend_from_slice(label_value.as_bytes());
+            self.part(name.as_bytes());
+            self.part(label_value.as_bytes());
         }
         self.finish(What::Raw, &[], value);
     }
@@ -110,9 +128,12 @@ impl Samples {
 
     /// Appends all values of another buffer.
     pub(crate) fn append(&mut self, other: &Self) {
-        let shift = self.keys.len() as u32;
-        self.keys.extend_from_slice(&other.keys);
-        self.items.extend(other.items.iter().map(|item| Item { key_end: item.key_end + shift, ..*item }));
+        let mut start = 0;
+        for (item, &value) in other.items().iter().zip(&other.values) {
+            self.key(&other.keys[start..item.key_end as usize]);
+            start = item.key_end as usize;
+            self.finish(item.what, &[], value);
+        }
         self.raw_metadata
             .extend(other.raw_metadata.iter().map(|(name, what)| (name.clone(), Arc::clone(what))));
     }
@@ -120,28 +141,61 @@ impl Samples {
     #[inline]
     fn finish(&mut self, what: What, label_values: &[&[u8]], value: f64) {
         for label_value in label_values {
-            self.keys.push(PART);
-            self.keys.extend_from_slice(label_value);
+            self.part(label_value);
         }
         // Sources are bounded far below 4 GiB of label values.
-        self.items.push(Item { key_end: self.keys.len() as u32, value, what });
+        let (index, key_end) = (self.values.len(), self.at as u32);
+        if self.items.get(index).is_none_or(|item| item.key_end != key_end) {
+            self.items.truncate(index);
+            self.items.push(Item { key_end, what });
+            self.reshape();
+        } else if self.is_reshaped {
+            // Only then: equal keys are of one family or naming, for they begin with its address.
+            self.items[index].what = what;
+        }
+        self.values.push(value);
+    }
+
+    #[inline]
+    fn part(&mut self, bytes: &[u8]) {
+        self.key(&[PART]);
+        self.key(bytes);
+    }
+
+    /// The next bytes of a key, which are most often those that stand there.
+    #[inline]
+    fn key(&mut self, bytes: &[u8]) {
+        let end = self.at + bytes.len();
+        if self.keys.get(self.at..end) != Some(bytes) {
+            self.keys.truncate(self.at);
+            self.keys.extend_from_slice(bytes);
+            self.reshape();
+        }
+        self.at = end;
+    }
+
+    #[inline]
+    fn reshape(&mut self) {
+        static SHAPES: AtomicU64 = AtomicU64::new(1);
+        if !self.is_reshaped {
+            self.is_reshaped = true;
+            self.shape = SHAPES.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Puts the values into a round. Where they are of the same series in the same order as those that `recall` remembers, no
-    /// key is hashed: one comparison of all keys stands for all look-ups.
+    /// key is hashed or even looked at.
     pub(crate) fn put_recalled(&self, round: &mut Round<'_>, describer: &mut Describer, recall: &mut Recall) {
-        if recall.fits(self, round.stamp()) {
-            for (item, id) in self.items.iter().zip(&recall.ids) {
+        if recall.stamp == Some(round.stamp()) && recall.shape == self.shape() {
+            for (&value, id) in self.values.iter().zip(&recall.ids) {
                 if let Some(id) = id {
-                    round.put_again(*id, item.value);
+                    round.put_again(*id, value);
                 }
             }
             return;
         }
         recall.stamp = Some(round.stamp());
-        recall.keys.clone_from(&self.keys);
-        recall.ends.clear();
-        recall.ends.extend(self.items.iter().map(|item| item.key_end));
+        recall.shape = self.shape();
         recall.ids.clear();
         // A series that was refused or dropped must be asked about again: with room it would be kept.
         let refused = self.put_each(round, describer, |put, round| {
@@ -165,11 +219,11 @@ impl Samples {
     ) -> u64 {
         let mut refused = 0;
         let mut start = 0;
-        for item in &self.items {
+        for (item, &value) in self.items().iter().zip(&self.values) {
             let key = &self.keys[start..item.key_end as usize];
             start = item.key_end as usize;
             let put =
-                round.put(key, item.value, None, |base| Some(describer.describe(base, item.what, key, self)));
+                round.put(key, value, None, |base| Some(describer.describe(base, item.what, key, self)));
             refused += u64::from(put == Put::Refused);
             see(put, round);
         }
@@ -181,17 +235,9 @@ impl Samples {
 #[derive(Default)]
 pub(crate) struct Recall {
     stamp: Option<Stamp>,
-    keys: Vec<u8>,
-    ends: Vec<u32>,
+    shape: (u64, usize),
     /// `None` where the value had been said already by another.
     ids: Vec<Option<SeriesId>>,
-}
-
-impl Recall {
-    fn fits(&self, samples: &Samples, stamp: Stamp) -> bool {
-        let ends = || samples.items.iter().map(|item| item.key_end);
-        self.stamp == Some(stamp) && self.keys == samples.keys && self.ends.iter().copied().eq(ends())
-    }
 }
 
 /// Makes labels and metadata for series that are new, and remembers the metadata of each metric.
@@ -302,6 +348,8 @@ pub(crate) use families;
 #[cfg(test)]
 mod tests {
     use model::Timestamp;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::series::SeriesTable;
@@ -348,9 +396,10 @@ mod tests {
     fn recalled_series_are_those_that_were_said() {
         let mut table = SeriesTable::new(Labels::empty(), 3);
         let (mut describer, mut recall) = (Describer::default(), Recall::default());
+        let mut samples = Samples::default();
         let mut at = 0;
         let mut check = |devices: &[&str], expected: &[&str]| {
-            let mut samples = Samples::default();
+            samples.clear();
             for (value, device) in devices.iter().enumerate() {
                 samples.metric(&UP, &[device.as_bytes()], value as f64);
             }
@@ -381,6 +430,49 @@ mod tests {
         }
         for _ in 0..3 {
             check(&["c", "d"], &["c=0", "d=1"]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_shape_stands_for_what_was_said(rounds in vec(vec((0..3usize, "[ab]{0,2}"), 0..5), 1..12)) {
+            let mut samples = Samples::default();
+            let mut table = SeriesTable::new(Labels::empty(), 100);
+            let (mut describer, mut recall) = (Describer::default(), Recall::default());
+            let mut before = ((0, 0), Vec::new());
+            for (at, said) in rounds.into_iter().enumerate() {
+                samples.clear();
+                let mut expected = Vec::new();
+                for (value, (what, text)) in said.iter().enumerate() {
+                    match what {
+                        0 => samples.metric(&UP, &[text.as_bytes()], value as f64),
+                        1 => samples.named(&MEMORY, text.as_bytes(), &[], value as f64),
+                        _ => samples.raw([("__name__", "raw"), ("device", text.as_str())], value as f64),
+                    }
+                    let same = |earlier: &(usize, String)| earlier == &(*what, text.clone());
+                    if !said[..value].iter().any(same) {
+                        expected.push(value as f64);
+                    }
+                }
+                prop_assert_eq!(samples.shape() == before.0, said == before.1, "{:?} {:?}", said, before);
+                before = (samples.shape(), said.clone());
+                let mut round = Round::begin(&mut table, Timestamp::from_millis(at as i64), Vec::new());
+                samples.put_recalled(&mut round, &mut describer, &mut recall);
+                let points = round.finish().0;
+                let live = || points.iter().filter(|point| !model::is_stale(point.value));
+                prop_assert_eq!(live().map(|point| point.value).collect::<Vec<_>>(), expected);
+                for point in live() {
+                    let labels = &table.entry(point.series).labels;
+                    let (what, text) = &said[point.value as usize];
+                    let name = labels.metric_name().unwrap_or_default();
+                    let right = match what {
+                        0 => name == "node_network_up" && labels.get("device").unwrap_or("") == text,
+                        1 => name == format!("node_memory_{text}_bytes"),
+                        _ => name == "raw" && labels.get("device").unwrap_or("") == text,
+                    };
+                    prop_assert!(right, "{labels} for {said:?}");
+                }
+            }
         }
     }
 
