@@ -15,6 +15,10 @@ use std::time::Duration;
 use model::Timestamp;
 use wire::identity::BootId;
 
+mod waiter;
+
+pub use waiter::Waiter;
+
 /// How far the wall clock may stand behind the newest stamp and still count as set: NTP steps it back a little now and then.
 pub const STEP_BACK_MAX: Duration = Duration::from_secs(60);
 
@@ -28,6 +32,11 @@ pub trait TimeSource: Send + Sync {
 
     /// Time since the machine's boot, sleep included; never goes back.
     fn since_boot(&self) -> Duration;
+
+    /// What waits until this clock has gone on; the runtime's own timers, unless there is something better.
+    fn waiter(&self) -> Waiter {
+        Waiter::default()
+    }
 }
 
 /// The machine's own clocks.
@@ -55,6 +64,11 @@ impl TimeSource for SystemTime {
     fn since_boot(&self) -> Duration {
         static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
         START.get_or_init(std::time::Instant::now).elapsed()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn waiter(&self) -> Waiter {
+        Waiter::of_the_kernel()
     }
 }
 
@@ -100,19 +114,26 @@ struct State {
     is_fixed: bool,
     /// Wall clock minus the collector's, when it last answered.
     collector_offset_ms: Option<i64>,
+    /// The collector's time less the time since boot, when it last answered.
+    collector_boot_offset_ms: Option<i64>,
 }
 
 impl Clock {
     /// A clock that believes a wall time from the build date on.
     pub fn new(source: Box<dyn TimeSource>, boot: BootId) -> Self {
         let floor = Timestamp::from_millis(telemetry::build::NOT_BEFORE_UNIX_SECONDS * 1000);
-        let state = State { floor, boot_offset_ms: None, is_fixed: false, collector_offset_ms: None };
+        let state = State { floor, boot_offset_ms: None, is_fixed: false, collector_offset_ms: None, collector_boot_offset_ms: None };
         Self { source, boot, state: Mutex::new(state) }
     }
 
     /// The machine's own clock.
     pub fn system() -> Self {
         Self::new(Box::new(SystemTime), boot_id())
+    }
+
+    /// What waits for a tick with the fewest wake-ups; it holds an open file.
+    pub fn waiter(&self) -> Waiter {
+        self.source.waiter()
     }
 
     /// The boot that this program runs in.
@@ -187,6 +208,7 @@ impl Clock {
         let mut state = self.state();
         let offset_ms = wall.millis_since(collector);
         state.collector_offset_ms = Some(offset_ms);
+        state.collector_boot_offset_ms = Some(collector.as_millis().saturating_sub(boot_ms));
         if wall >= state.floor {
             return;
         }
@@ -202,6 +224,12 @@ impl Clock {
     /// Wall clock minus the collector's in milliseconds, when it last answered over TLS.
     pub fn collector_offset_ms(&self) -> Option<i64> {
         self.state().collector_offset_ms
+    }
+
+    /// The time now, counted on from the collector's last answer over TLS; what the wall clock has done since does not matter.
+    pub fn collector_time(&self) -> Option<Timestamp> {
+        let offset_ms = self.state().collector_boot_offset_ms?;
+        Some(Timestamp::from_millis(self.boot_ms().saturating_add(offset_ms)))
     }
 
     fn boot_ms(&self) -> i64 {

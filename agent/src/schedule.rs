@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::batch::Batcher;
-use crate::clock::{Clock, Reading, Scale};
+use crate::clock::{Clock, Reading, Scale, Waiter};
 use crate::inputs::{CollectError, Input, Target, TargetSet};
 use crate::metrics::Metrics;
 use crate::series::{Point, Round, SeriesTable};
@@ -279,6 +279,7 @@ struct Watch {
     kind: String,
     shared: Shared,
     ticks: Ticks,
+    waiter: Waiter,
     faults: Summary,
 }
 
@@ -290,7 +291,9 @@ impl Watch {
         let remote = matches!(kind.as_str(), "scrape" | "snmp");
         let phase = if remote { phase_of(key) } else { phase_of(&shared.instance) };
         let ticks = Ticks::new(input.interval(), phase, !remote && !in_place, shared.clock.read());
-        Self { input, name, kind, shared, ticks, faults: Summary::new(FAULT_EVERY) }
+        // Of what looks at this machine there is little; other targets may be thousands, and share the runtime's timers.
+        let waiter = if remote { Waiter::default() } else { shared.clock.waiter() };
+        Self { input, name, kind, shared, ticks, waiter, faults: Summary::new(FAULT_EVERY) }
     }
 
     async fn run(mut self, mut orders: watch::Receiver<Order>) {
@@ -300,7 +303,7 @@ impl Watch {
             let wait = self.ticks.wait(self.shared.clock.read());
             if !wait.is_zero() {
                 tokio::select! {
-                    () = tokio::time::sleep(wait) => continue,
+                    () = self.waiter.wait(wait) => continue,
                     order = ordered(&mut orders) => break order,
                 }
             }
