@@ -90,6 +90,9 @@ pub trait Sink {
     /// A value that is withheld.
     fn refused(&mut self, family: &Family, reason: Reason);
 
+    /// A row of the current table of which `when`, the table's or that of every metric, let nothing through.
+    fn row_withheld(&mut self) {}
+
     /// For a table whose index a device may renumber: the first index seen for each (current index, key). Without a memory, the
     /// current one.
     fn first_indices(&mut self, rows: &[(u32, &str)]) -> Vec<u32> {
@@ -649,6 +652,7 @@ impl Evaluator {
             }
             let view = View { resolver, work, table: at, row };
             if !table.when.is_empty() && !all(&table.when, &view) {
+                giver.sink.row_withheld();
                 continue;
             }
             let values = &work.values[row * table.columns.len()..][..table.columns.len()];
@@ -865,6 +869,7 @@ struct Giver<'a> {
 
 impl Giver<'_> {
     fn row(&mut self, view: &View<'_>, values: &[f64], handles: &mut [u32]) {
+        let before = self.outcome.values + self.outcome.refused;
         self.labels.clear();
         self.cases.clear();
         self.cases.resize(self.table.encodings.len(), 0);
@@ -895,6 +900,10 @@ impl Giver<'_> {
                     self.sink.refused(&self.profile.families[usize::from(metric.family)], reason);
                 }
             }
+        }
+        let nothing = self.outcome.values + self.outcome.refused == before;
+        if nothing && self.table.metrics.iter().all(Metric::is_conditional) {
+            self.sink.row_withheld();
         }
     }
 

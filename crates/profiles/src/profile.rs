@@ -352,6 +352,12 @@ pub(crate) struct Metric {
     pub(crate) what: What,
 }
 
+impl Metric {
+    pub(crate) fn is_conditional(&self) -> bool {
+        !self.when.is_empty() || !self.when_texts.is_empty()
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum What {
     /// The column's number as it is.

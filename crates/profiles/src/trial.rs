@@ -50,6 +50,9 @@ pub struct Samples {
     pub samples: Vec<Sample>,
     /// Values withheld, by family and reason.
     pub refused: BTreeMap<(String, Reason), u64>,
+    /// Rows of which `when` let nothing through, by the table's ordinal in the plan.
+    pub rows_withheld: BTreeMap<usize, u64>,
+    table: usize,
 }
 
 impl Samples {
@@ -67,6 +70,14 @@ impl Samples {
 }
 
 impl Sink for Samples {
+    fn table(&mut self, table: usize) {
+        self.table = table;
+    }
+
+    fn row_withheld(&mut self) {
+        *self.rows_withheld.entry(self.table).or_default() += 1;
+    }
+
     fn series(&mut self, family: &Family, labels: &[(&str, &str)]) -> Option<Handle> {
         let mut labels: Vec<(String, String)> =
             labels.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
