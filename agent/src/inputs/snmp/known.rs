@@ -19,6 +19,8 @@ use crate::inputs::CollectError;
 pub struct Known {
     plan: Plan,
     shared: Shared,
+    /// Other devices of the same address.
+    also: Vec<String>,
 }
 
 /// Why a table is not asked for now.
@@ -42,20 +44,37 @@ impl Known {
         name: &str,
     ) -> Result<Option<Self>, Mistake> {
         let shared = Shared::with(common, context).map_err(|mistake| mistake.under("snmp_common"))?;
-        let mut by_address = None;
+        let (mut by_name, mut by_address) = (None, None);
+        let mut all: Vec<(String, Address)> = Vec::new();
         for (index, config) in configs.iter().enumerate() {
             let group = Group::new(config.clone(), index, context.clone(), shared.clone());
             let plans = group.and_then(|mut group| group.plans());
-            for plan in plans.map_err(|mistake| mistake.item(index).under("snmp"))? {
-                if plan.name == name {
-                    return Ok(Some(Self { plan, shared }));
-                }
-                if by_address.is_none() && plan.address.is_called(name) {
+            let plans = match plans {
+                Ok(plans) => plans,
+                // What is wrong with others is no matter of this one.
+                Err(_) if by_name.is_some() => continue,
+                Err(mistake) => return Err(mistake.item(index).under("snmp")),
+            };
+            for plan in plans {
+                all.push((plan.name.clone(), plan.address.clone()));
+                if plan.name == name && by_name.is_none() {
+                    by_name = Some(plan);
+                } else if by_address.is_none() && plan.address.is_called(name) {
                     by_address = Some(plan);
                 }
             }
         }
-        Ok(by_address.map(|plan| Self { plan, shared }))
+        let known = |plan: Plan| {
+            let others =
+                all.into_iter().filter(|(name, address)| *name != plan.name && *address == plan.address);
+            Self { also: others.map(|(name, _)| name).collect(), plan, shared }
+        };
+        Ok(by_name.or(by_address).map(known))
+    }
+
+    /// Other names under which the settings have the same address.
+    pub fn also(&self) -> &[String] {
+        &self.also
     }
 
     /// Whom the engine asks, with all credentials in their order; looks the address up.
@@ -158,5 +177,39 @@ impl Address {
     /// Whether people mean it by this text.
     fn is_called(&self, text: &str) -> bool {
         text.parse::<Self>().is_ok_and(|address| address == *self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_names_of_an_address_are_known() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("c"), "public").expect("a good disk");
+        let group = |targets: &str| -> Config {
+            let text = format!("community: {{file: c}}\ntargets: [{targets}]");
+            settings::parse(&text, "group").expect("good settings")
+        };
+        let groups = [
+            group("{address: 10.0.0.1, name: a}, {address: 10.0.0.2, name: b}"),
+            group("{address: 10.0.0.1, name: c}, {address: \"10.0.0.1:1161\", name: d}"),
+        ];
+        let context = Context {
+            instance: "here".to_owned(),
+            labels: model::Labels::empty(),
+            base: folder.path().into(),
+            state: None,
+            series_max: 1000,
+        };
+        let check = |name: &str, expected: &[&str]| {
+            let known = Known::find(&groups, &Common::default(), &context, name).expect("good settings");
+            assert_eq!(known.expect("it is there").also(), expected, "{name}");
+        };
+        check("a", &["c"]);
+        check("c", &["a"]);
+        check("b", &[]);
+        check("10.0.0.1", &["c"]);
     }
 }

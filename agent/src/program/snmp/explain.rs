@@ -69,6 +69,12 @@ fn begin(asked: &Asked, out: &mut String) -> anyhow::Result<()> {
     if let Some(known) = &asked.known {
         writeln!(out, "settings: {}", known.says())?;
     }
+    for other in asked.known.iter().flat_map(|known| known.also()) {
+        writeln!(
+            out,
+            "the settings have its address under the name {other} too: one device that is asked twice?"
+        )?;
+    }
     if asked.credentials.len() > 1 {
         writeln!(out, "credentials, in this order: {}", asked.credentials.join(", "))?;
     }
