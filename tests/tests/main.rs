@@ -5,6 +5,7 @@ mod arrows;
 mod clients;
 mod crash;
 mod devices;
+mod faults;
 mod fsync;
 mod gone;
 mod host;
