@@ -9,6 +9,7 @@
 //! | 2xx | acknowledged | the next one |
 //! | 400, 422 and other 4xx | dropped, cause `refused`, the collector's text logged | the next one |
 //! | 401, 403, 404, 405, 407, 415 | stays: token, address or proxy are wrong, not the data | wait, next collector |
+//! | these, and 409, of somebody who is no receiver of batches (a proxy, a login page: 200 to everything) | stays | wait, next collector |
 //! | 408, 425, 429, 5xx, no answer | stays | wait (`Retry-After` honoured), next collector |
 //! | 409 | stays: somebody has our epoch (a cloned machine); a new epoch, numbers go on | wait, again |
 //! | 413 | parted in halves, which are new batches | the halves |
@@ -64,12 +65,21 @@ pub(crate) trait Transport: Send + Sync {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// Whether who answers shows that it takes batches: it tells its time or how much it has written. Nobody else's answer says
+    /// anything of a batch.
+    pub(crate) is_receiver: bool,
     /// What `Retry-After` asks for.
     pub(crate) retry_after: Option<Duration>,
     /// The collector's time, where it can be believed (TLS).
     pub(crate) time: Option<Timestamp>,
     /// The first line of the body, bounded.
     pub(crate) text: String,
+}
+
+impl Answer {
+    fn said(&self) -> String {
+        format!("it answered {} {}", self.status, self.text)
+    }
 }
 
 /// What an answer means for the batch.
@@ -97,14 +107,16 @@ impl Verdict {
     }
 }
 
-fn judge(status: u16) -> Verdict {
+fn judge(status: u16, is_receiver: bool) -> Verdict {
     match status {
+        408 | 425 | 429 => Verdict::Unavailable,
+        // Also a proxy's: smaller ones pass it.
+        413 => Verdict::TooLarge,
+        200..=499 if !is_receiver => Verdict::Misconfigured,
         200..=299 => Verdict::Delivered,
         409 => Verdict::Cloned,
-        413 => Verdict::TooLarge,
         // A redirect is a proxy's or a login page's, not a collector's.
         300..=399 | 401 | 403 | 404 | 405 | 407 | 415 => Verdict::Misconfigured,
-        408 | 425 | 429 => Verdict::Unavailable,
         400..=499 => Verdict::Refused,
         _ => Verdict::Unavailable,
     }
@@ -239,7 +251,8 @@ impl Uplink {
     async fn ask_time(&self) {
         let (collector, answer) = self.send(None).await;
         match answer {
-            Ok(_) => self.well(),
+            Ok(answer) if answer.is_receiver => self.well(),
+            Ok(answer) => self.failed(collector, answer.retry_after, &answer.said()),
             Err(why) => self.failed(collector, None, &why),
         }
         self.stamp_held();
@@ -259,7 +272,7 @@ impl Uplink {
                 return self.spool.settle(&batch.identity, Outcome::Later);
             }
         };
-        let verdict = judge(answer.status);
+        let verdict = judge(answer.status, answer.is_receiver);
         self.count(verdict.as_str());
         let outcome = self.act(verdict, collector, &batch, &answer).await;
         if outcome != Outcome::Later {
@@ -269,7 +282,7 @@ impl Uplink {
     }
 
     async fn act(&self, verdict: Verdict, collector: usize, batch: &Outgoing, answer: &Answer) -> Outcome {
-        let said = || format!("it answered {} {}", answer.status, answer.text);
+        let said = || answer.said();
         match verdict {
             Verdict::Delivered => {
                 self.well();

@@ -61,7 +61,7 @@ fn converse(stream: TcpStream, sender: &Sender<(Envelope, String)>) -> Option<()
         if let Some(envelope) = Envelope::from_headers(pairs).expect("a good identity") {
             sender.send((envelope, value("authorization")?)).ok()?;
         }
-        reader.get_mut().write_all(b"HTTP/1.1 204 No Content\r\n\r\n").ok()?;
+        reader.get_mut().write_all(b"HTTP/1.1 204 No Content\r\npantau-time: 1\r\n\r\n").ok()?;
     }
 }
 

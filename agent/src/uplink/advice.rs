@@ -81,15 +81,16 @@ pub(super) fn token_place(token: &Secret, base: &std::path::Path) -> String {
     }
 }
 
-/// What to say of an answer beside its status; `is_pantau` where the answer is a collector's own, and no proxy's or login page's.
-pub(super) fn answered(status: u16, is_pantau: bool, text: &str, token_place: &str) -> String {
-    match (status, is_pantau) {
+/// What to say of an answer beside its status; `is_receiver` where the answer is a collector's own, and no proxy's or login page's.
+pub(super) fn answered(status: u16, is_receiver: bool, text: &str, token_place: &str) -> String {
+    match (status, is_receiver) {
         (401, true) => format!(
             "this token is unknown or revoked: on the collector's machine enrol this agent again by `pantau-collector agents add NAME \
              --region CODE --site SITE`, put the token that it prints into {token_place}, and reload the agent"
         ),
         (407, _) => "the proxy wants a user and a password: write them in uplink.proxy".into(),
-        (300..=399 | 401 | 403 | 404 | 405 | 415, false) => format!(
+        (408 | 413 | 425 | 429, false) => text.to_owned(),
+        (200..=499, false) => format!(
             "this is no answer of a Pantau collector: look at uplink.collectors and uplink.proxy{}{text}",
             if text.is_empty() { "" } else { "; it said: " }
         ),
@@ -130,6 +131,10 @@ mod tests {
             said.contains("no answer of a Pantau collector") && said.ends_with("it said: nothing here"),
             "{said}"
         );
+        for status in [200, 204, 302, 400, 409] {
+            let said = answered(status, false, "", "x");
+            assert!(said.contains("no answer of a Pantau collector"), "{status}: {said}");
+        }
         assert_eq!(answered(503, true, "not ready", "x"), "not ready");
     }
 }

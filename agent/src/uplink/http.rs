@@ -104,9 +104,8 @@ impl HttpTransport {
         let unreachable =
             |why: reqwest::Error| advice::unreachable(&endpoint.name, endpoint.is_tls, &cause(&why));
         let answered = request.send().await.map_err(unreachable)?;
-        let is_pantau = answered.headers().contains_key(COLLECTOR_TIME);
         let mut answer = endpoint.read(answered).await;
-        answer.text = advice::answered(answer.status, is_pantau, &answer.text, &self.token_place);
+        answer.text = advice::answered(answer.status, answer.is_receiver, &answer.text, &self.token_place);
         Ok(answer)
     }
 }
@@ -147,8 +146,12 @@ impl Endpoint {
         let text_of = |name: &str| answered.headers().get(name).and_then(|value| value.to_str().ok());
         let time = text_of(COLLECTOR_TIME).and_then(|text| text.parse().ok()).map(Timestamp::from_millis);
         let seconds = text_of(RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok());
+        let is_receiver = [COLLECTOR_TIME, negotiate::SAMPLES_WRITTEN]
+            .iter()
+            .any(|name| answered.headers().contains_key(*name));
         let mut answer = Answer {
             status: answered.status().as_u16(),
+            is_receiver,
             retry_after: seconds.map(Duration::from_secs),
             time: time.filter(|_| self.is_tls),
             text: String::new(),

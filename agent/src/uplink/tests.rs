@@ -60,6 +60,8 @@ fn samples(batch: &Outgoing) -> Vec<(u64, i64)> {
 #[derive(Clone, Debug)]
 enum Reply {
     Status(u16),
+    /// From somebody on the way who takes no batches.
+    Stranger(u16),
     RetryAfter(u16, Duration),
     Unreachable,
     /// Answers only after this long.
@@ -95,14 +97,18 @@ impl Pretended {
 
     async fn answer(&self, collector: usize, batch: Option<&Outgoing>) -> Result<Answer, String> {
         lock(&self.asked).push(collector);
+        let always = lock(&self.always).get(&collector).copied();
+        let reply = if always.is_none() { lock(&self.replies).pop_front() } else { None };
         let time = lock(&self.time).as_ref().map(crate::clock::TimeSource::wall);
-        let answer = |status| Ok(Answer { status, time, text: "because".into(), ..Answer::default() });
-        if let Some(status) = lock(&self.always).get(&collector) {
-            return answer(*status);
+        let is_receiver = !matches!(reply, Some(Reply::Stranger(_)));
+        let text = String::from("because");
+        let answer =
+            |status| Ok(Answer { status, is_receiver, time, text: text.clone(), ..Answer::default() });
+        if let Some(status) = always {
+            return answer(status);
         }
-        let reply = lock(&self.replies).pop_front();
         match reply {
-            Some(Reply::Status(status)) => return answer(status),
+            Some(Reply::Status(status) | Reply::Stranger(status)) => return answer(status),
             Some(Reply::RetryAfter(status, after)) => {
                 return Ok(Answer { status, retry_after: Some(after), ..Answer::default() });
             }
@@ -232,7 +238,12 @@ fn every_status_has_its_meaning() {
         (503, Verdict::Unavailable),
         (101, Verdict::Unavailable),
     ] {
-        assert_eq!(judge(status), expected, "{status}");
+        assert_eq!(judge(status, true), expected, "{status}");
+        let said_by_a_stranger = match expected {
+            Verdict::TooLarge | Verdict::Unavailable => expected,
+            _ => Verdict::Misconfigured,
+        };
+        assert_eq!(judge(status, false), said_by_a_stranger, "{status}");
     }
 }
 
@@ -248,6 +259,21 @@ async fn what_is_acknowledged_leaves_and_what_fails_comes_again() {
     assert_eq!(life.requests("unavailable"), 2);
     assert_eq!(life.requests("unreachable") + life.requests("misconfigured"), 2);
     assert_eq!(life.requests("delivered"), 1);
+}
+
+/// A login page answers 200 to everything, a proxy 400 to what it does not like: both were believed, and the batches were gone.
+#[tokio::test(start_paused = true)]
+async fn who_takes_no_batches_acknowledges_and_refuses_none() {
+    let mut bench = Bench::new();
+    let collector = Pretended::new(1);
+    collector.reply([200, 204, 400, 422, 409, 302].map(Reply::Stranger));
+    let life = bench.start(Some(collector.clone()));
+    let epoch = life.spool.epoch();
+    bench.append(&life, 1).await;
+    life.drained().await;
+    assert_eq!(collector.values(), [0]);
+    assert_eq!((life.requests("misconfigured"), life.requests("delivered")), (6, 1));
+    assert_eq!(life.spool.epoch(), epoch, "no clone was found");
 }
 
 #[tokio::test(start_paused = true)]

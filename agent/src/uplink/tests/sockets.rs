@@ -97,7 +97,7 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
 }
 
-const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\npantau-time: 1800000000500\r\n\r\n";
 
 struct Authority {
     certificate: rcgen::Certificate,
@@ -198,6 +198,21 @@ async fn what_is_answered_is_read_within_bounds_and_no_redirect_is_followed() {
     let plain = transport(&format!("http://{address}"), "", &clock()).expect("good settings");
     assert_eq!(plain.send(0, None).await.expect("answered").status, 302);
     assert_eq!(seen.all().len(), 1);
+}
+
+#[tokio::test]
+async fn who_takes_batches_shows_it() {
+    let check = async |headers: &str, expected: bool| {
+        let (address, _) = serve(None, &answer("200 OK", headers, "welcome")).await;
+        let plain = transport(&format!("http://{address}"), "", &clock()).expect("good settings");
+        let read = plain.send(0, None).await.expect("answered");
+        assert_eq!(read.is_receiver, expected, "{headers:?}");
+        assert_eq!(read.text.contains("no answer of a Pantau collector"), !expected, "{}", read.text);
+    };
+    check("", false).await;
+    check("content-type: text/html\r\n", false).await;
+    check("pantau-time: 1800000000500\r\n", true).await;
+    check("X-Prometheus-Remote-Write-Samples-Written: 3\r\n", true).await;
 }
 
 #[tokio::test]
