@@ -29,7 +29,10 @@ mod state;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -254,6 +257,8 @@ pub(crate) struct Spool {
     /// The cursor has one writer at a time, and the last one to look at the state writes last.
     storing: Mutex<()>,
     is_faulty: AtomicBool,
+    /// What is numbered from here on leaves no trace: nothing more is sent.
+    is_closing: AtomicBool,
 }
 
 struct Restamper {
@@ -306,6 +311,7 @@ impl Spool {
             maintaining: Mutex::new(Duration::ZERO),
             storing: Mutex::new(()),
             is_faulty: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
         };
         // Before the first number is used: from here on an end without `close` is one without order.
         match spool.store_all() {
@@ -420,6 +426,9 @@ impl Spool {
     /// Takes a batch to send, newest first.
     pub(crate) fn claim(&self, lane: Lane) -> Option<Claim> {
         loop {
+            if self.is_closing.load(SeqCst) {
+                return None;
+            }
             let segment = {
                 let mut state = self.state();
                 match state.find(lane) {
@@ -578,11 +587,15 @@ impl Spool {
             || !self.too_old().is_empty()
     }
 
-    /// Segments that no collector would take any more. Only a clock that is set can say so.
+    /// Segments that no collector would take any more. Only a clock that is set can say so, and none that has left the collector's
+    /// since that last answered: one step by a bad time server would shed everything.
     fn too_old(&self) -> Vec<u64> {
         let now = self.clock.read();
         match now.scale {
-            Scale::Wall => self.state().older_than(now.time - AGE_MAX),
+            Scale::Wall => {
+                let heard = self.clock.collector_time().unwrap_or(now.time);
+                self.state().older_than(now.time.min(heard) - AGE_MAX)
+            }
             Scale::Boot => Vec::new(),
         }
     }
@@ -723,6 +736,7 @@ impl Spool {
 
     /// Ends in order: everything is synced and the cursor says so.
     pub(crate) fn close(&self) -> Result<(), JournalError> {
+        self.is_closing.store(true, SeqCst);
         let flushed = self.journal.flush();
         let in_memory = !self.state().memory.is_empty();
         // Batches that were only in memory are lost now: their numbers must not be used again.

@@ -530,7 +530,12 @@ impl State {
     /// A batch that was claimed and cannot be read: it is lost.
     pub(super) fn lose_unreadable(&mut self, sequence: u64) {
         self.in_flight.retain(|have| *have != sequence);
-        self.lose_damaged(sequence, sequence, None);
+        let is_here = self.memory.contains_key(&sequence)
+            || self.segments.values().any(|span| (span.first..=span.last).contains(&sequence));
+        // Else it was shed while it was claimed, which is told already; its number may be forgotten with its segment.
+        if is_here && !self.kept.done.contains(sequence) {
+            self.lose_damaged(sequence, sequence, None);
+        }
     }
 
     /// What became of a batch that was claimed.

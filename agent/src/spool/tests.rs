@@ -485,6 +485,50 @@ async fn what_no_collector_takes_any_more_is_shed_and_a_week_is_not() {
     assert_eq!(deliver(&spool, &mut Ledger::default(), 9), [2]);
 }
 
+/// A bad time server shed the whole spool at one stroke.
+#[tokio::test]
+async fn a_clock_that_leaps_ahead_sheds_nothing_that_the_collector_would_take() {
+    let mut bench = Bench::new(SyncPolicy::Always);
+    let spool = bench.open(1);
+    bench.append(&spool).await;
+    spool.journal.rotate().expect("a good disk");
+    let wall_ms = spool.clock.read().time.as_millis();
+    spool.clock.hear_collector(Timestamp::from_millis(wall_ms));
+    bench.hand.set_wall(wall_ms + 30 * 86_400_000);
+    assert!(spool.too_old().is_empty(), "the collector's clock stands where it stood");
+    bench.hand.set_wall(wall_ms);
+    spool.clock.hear_collector(Timestamp::from_millis(wall_ms));
+    bench.hand.pass(8 * 86_400_000);
+    assert_eq!(spool.too_old().len(), 1, "time passes all the same");
+}
+
+/// They were sent under numbers that the cursor did not know, and the next run used these again.
+#[tokio::test]
+async fn a_spool_that_is_closed_sends_nothing_more() {
+    let mut bench = Bench::new(SyncPolicy::Always);
+    let spool = bench.open(1);
+    bench.append(&spool).await;
+    spool.close().expect("a good disk");
+    assert_eq!(bench.append(&spool).await.1, KeptWhere::Memory);
+    assert_eq!((spool.claim(Lane::Live), spool.claim(Lane::Backlog)), (None, None));
+    drop(spool);
+    assert_eq!(deliver(&bench.open(1), &mut Ledger::default(), 9), [1]);
+}
+
+#[tokio::test]
+async fn what_is_shed_while_it_is_claimed_is_lost_once() {
+    let mut bench = Bench::new(SyncPolicy::Always);
+    let spool = bench.open(1);
+    bench.append(&spool).await;
+    let claim = spool.claim(Lane::Live).expect("one batch");
+    let segment = spool.journal.rotate().expect("a good disk") - 1;
+    spool.shed_segment(segment, "the test wants it");
+    spool.maintain(Duration::ZERO).expect("a good disk");
+    let why = spool.read(claim).expect_err("it has gone");
+    spool.settle_unreadable(claim, &why);
+    assert_eq!(spool.state().kept.losses.iter().map(|loss| loss.cause).collect::<Vec<_>>(), [Cause::Shed]);
+}
+
 /// Text that does not compress.
 fn noise(seed: u64, length: usize) -> String {
     let mut state = seed + 1;
