@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use model::Timestamp;
 use tokio::sync::Notify;
-use wire::identity::{Cause, Loss};
+use wire::identity::{Cause, Loss, Losses};
 use wire::v2::{Encoder, Part};
 
 use crate::clock::{Clock, Reading, Scale};
@@ -90,7 +90,8 @@ struct Inner {
     parts: Vec<Option<Part>>,
     ready: VecDeque<Batch>,
     ready_bytes: usize,
-    lost: Vec<Loss>,
+    /// A report, not a list: a disk that hangs takes nothing for as long as it hangs.
+    lost: Losses,
     batches: u64,
 }
 
@@ -117,7 +118,7 @@ impl Batcher {
             parts: Vec::new(),
             ready: VecDeque::new(),
             ready_bytes: 0,
-            lost: Vec::new(),
+            lost: Losses::none(),
             batches: 0,
         };
         Self { clock, inner: Mutex::new(inner), wake: Notify::new(), full: Notify::new() }
@@ -194,8 +195,8 @@ impl Batcher {
     }
 
     /// What was shed because nobody took it, since the last call.
-    pub(crate) fn take_losses(&self) -> Vec<Loss> {
-        std::mem::take(&mut self.inner().lost)
+    pub(crate) fn take_losses(&self) -> Losses {
+        self.inner().lost.take()
     }
 
     /// Batches made since the start.
@@ -302,7 +303,7 @@ impl Inner {
         while self.ready_bytes > bytes_max && self.ready.len() > 1 {
             let Some(batch) = self.take_ready() else { return };
             tracing::warn!("shed a batch of {} samples: the disk is too slow", batch.samples);
-            self.lost.push(batch.loss(Cause::Shed));
+            self.lost.add(batch.loss(Cause::Shed));
         }
     }
 }
@@ -494,6 +495,24 @@ mod tests {
         let before = tokio::time::Instant::now();
         bench.batcher.next().await;
         assert_eq!(before.elapsed(), LINGER);
+    }
+
+    /// Each was a line of a list that nobody took while the disk hung.
+    #[test]
+    fn what_is_shed_while_the_disk_hangs_is_one_report() {
+        let mut bench = Bench::new(TODAY_MS);
+        bench.batcher.inner().shed_over(0);
+        for number in 0..1_000 {
+            bench.round(f64::from(number));
+            bench.hand.pass(1_000);
+            let mut inner = bench.batcher.inner();
+            inner.seal(bench.clock.read());
+            inner.shed_over(0);
+        }
+        let losses = bench.batcher.take_losses();
+        assert!(losses.len() <= wire::identity::LOSSES_MAX, "{}", losses.len());
+        assert_eq!(losses.iter().map(|loss| loss.samples).sum::<u64>(), 999, "the newest stays");
+        assert!(bench.batcher.take_losses().is_empty());
     }
 
     /// It waited out the time that it had been begun with, and what waits for a slow disk is bounded.

@@ -269,8 +269,8 @@ impl Pump {
 
     /// Hands over what waits; answers after which wait to go on, if something stays.
     async fn drain(&mut self) -> Option<Duration> {
-        for loss in self.batcher.take_losses() {
-            self.queue().lose(loss);
+        for loss in &self.batcher.take_losses() {
+            self.queue().lose(*loss);
         }
         loop {
             let offered = self.queue().offer(&self.clock);

@@ -319,7 +319,7 @@ async fn fill(
             batch = batcher.next() => batch,
             _ = collecting.wait_for(|collecting| !*collecting) => break,
         };
-        batcher.take_losses().into_iter().for_each(|loss| spool.lose(loss));
+        batcher.take_losses().iter().for_each(|loss| spool.lose(*loss));
         spool.append(&batch).await;
         Metrics::raise(&metrics.batches, batcher.batches());
     }
