@@ -123,7 +123,9 @@ pub struct Outcome {
 }
 
 /// Cells of a table, in any order: (the column's ordinal in the plan, index, value).
-type Cells<'a> = Box<dyn Iterator<Item = (u16, Index<'a>, Value<'a>)> + 'a>;
+///
+/// Given out to a taker rather than asked for one by one: a cell that is returned through a trait object goes through memory twice.
+type Cells<'a> = Box<dyn FnOnce(&mut dyn FnMut(u16, Index<'a>, &Value<'a>)) + 'a>;
 /// Values of a group of scalars: (ordinal in the plan, value).
 type Scalars<'a> = Box<dyn Iterator<Item = (u16, Value<'a>)> + 'a>;
 
@@ -148,7 +150,10 @@ impl<'a> Readings<'a> {
         whole: bool,
         cells: impl Iterator<Item = (u16, Index<'a>, Value<'a>)> + 'a,
     ) {
-        self.tables.push((table, whole, Box::new(cells)));
+        let give = |take: &mut dyn FnMut(_, _, &_)| {
+            cells.for_each(|(column, index, value)| take(column, index, &value))
+        };
+        self.tables.push((table, whole, Box::new(give)));
     }
 
     /// Adds a group of scalars by its ordinal in the plan.
@@ -454,7 +459,7 @@ impl Evaluator {
             let kept: &mut Kept = state;
             let mut intake =
                 Intake { table, state: kept, work, text: &mut scratch.text, changed: false, over: 0 };
-            cells.for_each(|(column, index, value)| intake.cell(column, index, &value));
+            cells(&mut |column, index, value| intake.cell(column, index, value));
             changed |= intake.changed;
             outcome.rows_over += intake.over;
             state.of_rows.take_if(|kept| kept.rows.is_empty());

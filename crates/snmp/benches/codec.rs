@@ -39,7 +39,7 @@ fn reply() -> Vec<u8> {
 /// A round that has asked for eight columns of a table of five rows: six with the one that shows the end.
 fn round() -> Round {
     let table = Arc::new(Table::new("t", (6..6 + COLUMNS).map(column).collect()));
-    let habit = Habit { rows: ROWS - 1, ..Habit::new() };
+    let habit = Habit { rows: ROWS - 1, cell_bytes: 20, ..Habit::new() };
     let mut round = Round::new(Plan {
         scalars: Arc::new([]),
         tables: vec![Assignment { table, habit, parked: false }],

@@ -232,7 +232,17 @@ impl<'a> Element<'a> {
     }
 
     /// The content as INTEGER of 32 bits.
+    #[inline]
     pub fn integer(&self) -> Result<i32, ParseError> {
+        match *self.content {
+            [a] => Ok(i32::from(a as i8)),
+            [a, b] => Ok(i32::from(i16::from_be_bytes([a, b]))),
+            [a, b, c, d] => Ok(i32::from_be_bytes([a, b, c, d])),
+            _ => self.any_integer(),
+        }
+    }
+
+    fn any_integer(&self) -> Result<i32, ParseError> {
         let octets = self.number_octets()?;
         let sign = if octets[0] & 0x80 == 0 { 0 } else { -1 };
         // Nine octets fit sixteen.

@@ -8,7 +8,8 @@
 //! - [`Message`], [`Pdu`], [`Request`]: what goes over the wire;
 //! - [`v3`], [`usm`]: the same of SNMPv3, and who may believe whom, for both sides;
 //! - [`round`]: one round of a device, scalars and tables, as a state machine without I/O and clock;
-//! - [`engine`] (feature `engine`): one thread and few sockets for all devices, timeouts, limits, credentials.
+//! - [`engine`] (feature `engine`): one thread and few sockets for all devices, timeouts, limits, credentials;
+//! - `socket` (feature `sockets`, Linux): structures of system calls.
 //!
 //! Without the feature `engine` there is no network, no thread and no runtime in this crate.
 //!
@@ -26,6 +27,8 @@ mod pdu;
 #[cfg(all(feature = "engine", any(test, feature = "pretend")))]
 pub mod pretend;
 pub mod round;
+#[cfg(all(feature = "sockets", target_os = "linux"))]
+pub mod socket;
 #[cfg(feature = "engine")]
 mod udp;
 pub mod usm;

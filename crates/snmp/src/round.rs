@@ -88,6 +88,7 @@ pub struct TableHarvest {
 
 impl TableHarvest {
     /// The values, in the order in which they came.
+    #[inline]
     pub fn cells(&self) -> impl ExactSizeIterator<Item = Cell<'_>> {
         self.rows.iter()
     }
@@ -568,28 +569,43 @@ impl Round {
                 }
             };
             cells += 1;
+            let Varbind { name, value } = varbind;
             if column.end.is_none() {
                 let state = &mut tables[column.table as usize];
                 let prefix = state.table.columns[usize::from(column.place)].view();
                 let before = last[at].unwrap_or(column.cursor.view());
                 let rows_max = if state.rows.is_full() { 0 } else { state.table.limits.rows_max };
                 let rows = (column.rows, rows_max);
-                match judge(prefix, before, &varbind, rows, column.seen.as_mut(), hasher) {
-                    Ok(index) => {
-                        last[at] = Some(varbind.name);
-                        if varbind.value.is_exception()
-                            || (column.fenced && fence::denies(deny, varbind.name))
-                        {
-                            state.cost.skipped += 1;
-                        } else {
-                            column.rows += 1;
-                            state.cost.cells += 1;
-                            state.rows.push(column.place, index, varbind.value);
-                        }
+                let is_value = !value.is_exception();
+                // What almost every binding is, and what it takes to know that; the rest is judged with more words.
+                let plain = match name.strip_prefix(prefix) {
+                    Some(index) if is_value && !column.fenced && column.seen.is_none() => {
+                        (column.rows < rows_max && name.is_after(before, prefix)).then_some(index)
                     }
-                    Err(reason) => {
-                        column.end = Some(reason);
-                        state.open -= 1;
+                    _ => None,
+                };
+                if let Some(index) = plain {
+                    last[at] = Some(name);
+                    column.rows += 1;
+                    state.cost.cells += 1;
+                    state.rows.push(column.place, index, value);
+                } else {
+                    let kind = Answered::of(&value);
+                    match judge(prefix, before, name, kind, rows, column.seen.as_mut(), hasher) {
+                        Ok(index) => {
+                            last[at] = Some(name);
+                            if is_value && !(column.fenced && fence::denies(deny, name)) {
+                                column.rows += 1;
+                                state.cost.cells += 1;
+                                state.rows.push_rare(column.place, index, value);
+                            } else {
+                                state.cost.skipped += 1;
+                            }
+                        }
+                        Err(reason) => {
+                            column.end = Some(reason);
+                            state.open -= 1;
+                        }
                     }
                 }
             }
@@ -604,6 +620,11 @@ impl Round {
                 let prefix = &tables[column.table as usize].table.columns[usize::from(column.place)];
                 column.fenced = fence::ahead(deny, prefix.view(), column.cursor.view());
                 column.alone = column.fenced;
+                // What is denied may be the column's very end.
+                if column.cursor.view().strip_prefix(prefix.view()).is_none() && column.end.is_none() {
+                    column.end = Some(Reason::OutOfTable);
+                    tables[column.table as usize].open -= 1;
+                }
             }
         }
         if cells > 0 {
@@ -755,7 +776,7 @@ impl Scalars {
             if varbind.value.is_exception() {
                 self.reasons[at as usize] = Some(Reason::NoSuchObject);
             } else {
-                self.rows.push(at as u16, Index::from_checked(&[]), varbind.value);
+                self.rows.push_rare(at as u16, Index::from_checked(&[]), varbind.value);
             }
         }
         match fault {
@@ -799,24 +820,45 @@ impl Scalars {
     }
 }
 
+/// What a binding holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    Value,
+    /// noSuchObject or noSuchInstance.
+    Nothing,
+    /// endOfMibView.
+    End,
+}
+
+impl Answered {
+    #[inline]
+    fn of(value: &Value<'_>) -> Self {
+        match value {
+            Value::EndOfMibView => Self::End,
+            Value::NoSuchObject | Value::NoSuchInstance => Self::Nothing,
+            _ => Self::Value,
+        }
+    }
+}
+
 /// The row that a name stands for, or why its column ends with it. `rows` are those that it has and those that it may have.
 fn judge<'p>(
     prefix: OidRef<'_>,
     before: OidRef<'_>,
-    varbind: &Varbind<'p>,
+    name: OidRef<'p>,
+    answered: Answered,
     (rows, rows_max): (u32, u32),
     seen: Option<&mut HashSet<u64>>,
     hasher: &RandomState,
 ) -> Result<Index<'p>, Reason> {
-    if varbind.value == Value::EndOfMibView {
+    if answered == Answered::End {
         return Err(Reason::EndOfMib);
     }
-    let name = varbind.name;
+    let lost = answered == Answered::Nothing;
     let index = name.strip_prefix(prefix);
     if let Some(seen) = seen {
         // A table without order ends with any name outside of it.
         let Some(index) = index.filter(|index| !index.is_empty()) else {
-            let lost = varbind.value.is_exception();
             return Err(if lost { Reason::NoSuchObject } else { Reason::OutOfTable });
         };
         if rows >= rows_max || seen.len() >= rows_max as usize {
@@ -827,7 +869,6 @@ fn judge<'p>(
         return if fresh { Ok(index) } else { Err(Reason::Repeats(name.to_oid())) };
     }
     if name <= before {
-        let lost = varbind.value.is_exception();
         let backwards = || Reason::NonIncreasing { last: before.to_oid(), got: name.to_oid() };
         return Err(if lost { Reason::NoSuchObject } else { backwards() });
     }

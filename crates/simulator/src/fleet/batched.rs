@@ -10,11 +10,12 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
+use snmp::socket::{Control, Name, control, empty_header};
 
 use super::stray::{Strays, other_v4};
 use super::worker::{Gate, Letter, REQUEST_MAX, Way};
@@ -22,8 +23,6 @@ use crate::outbox::Route;
 
 /// Datagrams a system call.
 const BATCH: usize = 64;
-/// Control bytes a datagram, in words so that headers in them are aligned: an `in_pktinfo` takes 32 bytes with its header.
-const CONTROL: usize = 8;
 
 pub(super) struct Batched {
     sockets: Vec<(usize, UdpSocket, SocketAddr)>,
@@ -34,8 +33,8 @@ pub(super) struct Batched {
     ready: VecDeque<usize>,
     strays: Strays,
     buffers: Vec<u8>,
-    names: Vec<libc::sockaddr_storage>,
-    controls: Vec<[u64; CONTROL]>,
+    names: Vec<Name>,
+    controls: Vec<Control>,
 }
 
 impl Batched {
@@ -68,8 +67,6 @@ impl Batched {
         for (at, (_, socket, _)) in sockets.iter().enumerate() {
             epoll::add(&events, socket, epoll::EventData::new_u64(at as u64), epoll::EventFlags::IN)?;
         }
-        // SAFETY: all zeros are a `sockaddr_storage`: numbers and arrays of numbers.
-        let name: libc::sockaddr_storage = unsafe { MaybeUninit::zeroed().assume_init() };
         Ok(Self {
             sockets,
             wildcard: None,
@@ -77,8 +74,8 @@ impl Batched {
             ready: VecDeque::new(),
             strays: Strays::default(),
             buffers: vec![0; BATCH * REQUEST_MAX],
-            names: vec![name; BATCH],
-            controls: vec![[0; CONTROL]; BATCH],
+            names: vec![Name::empty(); BATCH],
+            controls: vec![Control::empty(); BATCH],
         })
     }
 
@@ -110,12 +107,12 @@ impl Batched {
         let mut headers: [libc::mmsghdr; BATCH] = std::array::from_fn(|slot| {
             let mut header = empty_header();
             header.msg_hdr.msg_name = names.wrapping_add(slot).cast();
-            header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_namelen = Name::BYTES;
             header.msg_hdr.msg_iov = vectors.wrapping_add(slot);
             header.msg_hdr.msg_iovlen = 1;
             if let Some(controls) = controls {
                 header.msg_hdr.msg_control = controls.wrapping_add(slot).cast();
-                header.msg_hdr.msg_controllen = (CONTROL * size_of::<u64>()) as _;
+                header.msg_hdr.msg_controllen = Control::BYTES as _;
             }
             header
         });
@@ -130,10 +127,13 @@ impl Batched {
             return if error.kind() == ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
         };
         for (slot, header) in headers[..count].iter().enumerate() {
-            // SAFETY: the kernel has filled in this header and its control bytes, which nobody has touched since.
-            let sent_to = unsafe { destination(&header.msg_hdr) };
+            // SAFETY: the header and its control bytes, none or one `Control`, are as the kernel left them, and nobody has touched them
+            // since; IP_PKTINFO's message holds an `in_pktinfo`.
+            let info: Option<libc::in_pktinfo> =
+                unsafe { control(&header.msg_hdr, libc::IPPROTO_IP, libc::IP_PKTINFO) };
+            let sent_to = info.map(|info| Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)));
             let whole = header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
-            let to = address(&self.names[slot]);
+            let to = self.names[slot].get();
             if let (true, Some(device), Some(to)) = (whole, self.device(at, sent_to), to) {
                 let start = slot * REQUEST_MAX;
                 let length = (header.msg_len as usize).min(REQUEST_MAX);
@@ -161,13 +161,18 @@ impl Batched {
 
     /// Sends letters that leave by one socket, up to a batch; tells how many could not be sent.
     fn send_by(&mut self, letters: &[&Letter], bytes: &[u8]) -> u64 {
-        let mut lengths = [0; BATCH];
+        let (mut lengths, mut used) = ([0; BATCH], 0);
         for (slot, letter) in letters.iter().enumerate() {
-            lengths[slot] = write_address(&mut self.names[slot], letter.way.to);
+            lengths[slot] = self.names[slot].set(letter.way.to);
             if let Some((first, _)) = self.wildcard {
                 let own = super::nth(first, letter.way.device);
                 let source = if letter.route == Route::OtherAddress { other_v4(own) } else { own };
-                write_source(&mut self.controls[slot], source);
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: libc::in_addr { s_addr: u32::from(source).to_be() },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                used = self.controls[slot].set(libc::IPPROTO_IP, libc::IP_PKTINFO, info);
             }
         }
         let names = self.names.as_mut_ptr();
@@ -185,7 +190,7 @@ impl Batched {
             header.msg_hdr.msg_iovlen = 1;
             if let Some(controls) = controls {
                 header.msg_hdr.msg_control = controls.wrapping_add(slot).cast();
-                header.msg_hdr.msg_controllen = CONTROL_USED as _;
+                header.msg_hdr.msg_controllen = used as _;
             }
             header
         });
@@ -259,100 +264,5 @@ impl Gate for Batched {
             dropped += self.send_by(&run, bytes);
         }
         dropped
-    }
-}
-
-fn empty_header() -> libc::mmsghdr {
-    // SAFETY: all zeros are an `mmsghdr`: null pointers, no lengths, no flags.
-    unsafe { MaybeUninit::zeroed().assume_init() }
-}
-
-/// The address that a received datagram was sent to, where the socket tells it.
-///
-/// # Safety
-/// The header must be one that `recvmmsg` filled in, and its control bytes, if any, must live.
-unsafe fn destination(header: &libc::msghdr) -> Option<Ipv4Addr> {
-    // SAFETY: by this function's contract the macros walk over whole control messages.
-    let mut control = unsafe { libc::CMSG_FIRSTHDR(header) };
-    while !control.is_null() {
-        // SAFETY: the macros return null or a control message that lies whole within the control bytes.
-        let message = unsafe { &*control };
-        if (message.cmsg_level, message.cmsg_type) == (libc::IPPROTO_IP, libc::IP_PKTINFO) {
-            // SAFETY: a message of this type holds an `in_pktinfo`, aligned or not.
-            let info: libc::in_pktinfo =
-                unsafe { libc::CMSG_DATA(control).cast::<libc::in_pktinfo>().read_unaligned() };
-            return Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)));
-        }
-        // SAFETY: as above.
-        control = unsafe { libc::CMSG_NXTHDR(header, control) };
-    }
-    None
-}
-
-/// Bytes of a control message with an `in_pktinfo`.
-// SAFETY: a computation on a number.
-const CONTROL_USED: u32 = unsafe { libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32) };
-const _: () = assert!(CONTROL_USED as usize <= CONTROL * size_of::<u64>());
-
-/// Writes a control message that sets where a datagram comes from.
-fn write_source(control: &mut [u64; CONTROL], source: Ipv4Addr) {
-    let info = libc::in_pktinfo {
-        ipi_ifindex: 0,
-        ipi_spec_dst: libc::in_addr { s_addr: u32::from(source).to_be() },
-        ipi_addr: libc::in_addr { s_addr: 0 },
-    };
-    let header: *mut libc::cmsghdr = control.as_mut_ptr().cast();
-    // SAFETY: the control bytes are aligned as words and, by the assertion above, large enough for the header and its data.
-    unsafe {
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<libc::in_pktinfo>() as u32) as _;
-        (*header).cmsg_level = libc::IPPROTO_IP;
-        (*header).cmsg_type = libc::IP_PKTINFO;
-        libc::CMSG_DATA(header).cast::<libc::in_pktinfo>().write_unaligned(info);
-    }
-}
-
-fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    match libc::c_int::from(name.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: a storage of this family holds a `sockaddr_in`, and is large and aligned enough for it.
-            let v4 = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
-            Some((Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)), u16::from_be(v4.sin_port)).into())
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above, of a `sockaddr_in6`.
-            let v6 = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            Some(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id).into())
-        }
-        _ => None,
-    }
-}
-
-/// Writes an address and tells its length.
-fn write_address(name: &mut libc::sockaddr_storage, to: SocketAddr) -> libc::socklen_t {
-    match to {
-        SocketAddr::V4(to) => {
-            let v4 = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: to.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from(*to.ip()).to_be() },
-                sin_zero: [0; 8],
-            };
-            // SAFETY: a storage is large and aligned enough for any address.
-            unsafe { (&raw mut *name).cast::<libc::sockaddr_in>().write(v4) };
-            size_of::<libc::sockaddr_in>() as libc::socklen_t
-        }
-        SocketAddr::V6(to) => {
-            let v6 = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: to.port().to_be(),
-                sin6_flowinfo: to.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: to.ip().octets() },
-                sin6_scope_id: to.scope_id(),
-            };
-            // SAFETY: as above.
-            unsafe { (&raw mut *name).cast::<libc::sockaddr_in6>().write(v6) };
-            size_of::<libc::sockaddr_in6>() as libc::socklen_t
-        }
     }
 }

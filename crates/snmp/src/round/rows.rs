@@ -1,4 +1,7 @@
-//! What a round read, without a heap object per value: 24 bytes a cell in one list, and the bytes of indices and texts in another.
+//! What a round read, without a heap object per value: 24 bytes a cell in one list, and the bytes of texts and long indices in another.
+//!
+//! Millions of cells pass here: writing and reading one is inlined into its caller's loop, because a value that is handed over through
+//! memory costs more than all else that is done with it.
 
 use std::net::Ipv4Addr;
 
@@ -20,20 +23,26 @@ pub struct Cell<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
     records: Vec<Record>,
-    /// Indices, texts, identifiers.
+    /// Texts, identifiers, and indices that are too long for their record.
     bytes: Vec<u8>,
 }
 
-/// A cell, packed. `bytes[at..][..index_len]` is the index; values that are bytes lie behind it.
+/// A cell, packed. A value that is bytes lies at `bytes[at..]`, behind the index if that lies there too.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     /// The number itself, or the length of the value's bytes.
     number: u64,
     at: u32,
-    index_len: u16,
     column: u16,
     kind: Kind,
+    /// Bytes of the index that stand in `index`; [`LONG`] if it lies in `Rows::bytes` and `index` says how long it is.
+    index_len: u8,
+    index: [u8; INDEX_BYTES],
 }
+
+/// Indices of interfaces, sensors, modules: nearly all that there are.
+const INDEX_BYTES: usize = 8;
+const LONG: u8 = u8::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -50,7 +59,7 @@ enum Kind {
 }
 
 impl Rows {
-    /// Bytes of indices and texts after which nothing more is taken; offsets of 32 bits reach four times as far.
+    /// Bytes of texts and long indices after which nothing more is taken; offsets of 32 bits reach four times as far.
     const BYTES_MAX: usize = 1 << 30;
 
     /// Whether no more is taken.
@@ -74,15 +83,28 @@ impl Rows {
     }
 
     /// The cells.
+    #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Cell<'_>> {
         self.records.iter().map(|record| self.cell(record))
     }
 
     /// Appends a cell. Exceptions are no values and are refused by an assertion: who reads packets sorts them out.
+    #[inline(always)]
     pub(crate) fn push(&mut self, column: u16, index: Index<'_>, value: Value<'_>) {
         let at = u32::try_from(self.bytes.len()).expect("nothing is pushed once it is full");
-        let index_len = u16::try_from(index.as_bytes().len()).expect("128 arcs of 5 bytes fit");
-        self.bytes.extend_from_slice(index.as_bytes());
+        let octets = index.as_bytes();
+        let (index_len, index) = match octets.len() {
+            // Byte by byte: a call of memcpy takes longer than the one or two that most are.
+            short @ 0..=INDEX_BYTES => {
+                let mut index = [0; INDEX_BYTES];
+                index.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
+                (short as u8, index)
+            }
+            long => {
+                self.bytes.extend_from_slice(octets);
+                (LONG, (long as u64).to_le_bytes())
+            }
+        };
         let (kind, number) = match value {
             Value::Integer(number) => (Kind::Integer, i64::from(number) as u64),
             Value::OctetString(bytes) => (Kind::OctetString, self.keep(bytes)),
@@ -98,7 +120,13 @@ impl Rows {
                 unreachable!("an exception is no value")
             }
         };
-        self.records.push(Record { number, at, index_len, column, kind });
+        self.records.push(Record { number, at, column, kind, index_len, index });
+    }
+
+    /// The same where it is not a loop's business.
+    #[inline(never)]
+    pub(crate) fn push_rare(&mut self, column: u16, index: Index<'_>, value: Value<'_>) {
+        self.push(column, index, value);
     }
 
     /// Makes room for about this many cells, so that a table which was read before is not moved while it grows.
@@ -107,15 +135,25 @@ impl Rows {
         self.bytes.reserve(bytes);
     }
 
+    // Texts are few, and not what the loop is made for.
+    #[inline(never)]
     fn keep(&mut self, bytes: &[u8]) -> u64 {
         self.bytes.extend_from_slice(bytes);
         bytes.len() as u64
     }
 
-    fn cell<'a>(&'a self, record: &Record) -> Cell<'a> {
-        let (index, rest) = self.bytes[record.at as usize..].split_at(record.index_len.into());
+    #[inline(always)]
+    fn cell<'a>(&'a self, record: &'a Record) -> Cell<'a> {
+        let at = record.at as usize;
+        let (index, behind) = match record.index_len {
+            LONG => {
+                let behind = at + u64::from_le_bytes(record.index) as usize;
+                (&self.bytes[at..behind], behind)
+            }
+            short => (&record.index[..usize::from(short)], at),
+        };
         let (number, number32) = (record.number, record.number as u32);
-        let bytes = || &rest[..number as usize];
+        let bytes = || &self.bytes[behind..][..number as usize];
         let value = match record.kind {
             Kind::Integer => Value::Integer(number as i32),
             Kind::OctetString => Value::OctetString(bytes()),
@@ -152,6 +190,7 @@ mod tests {
     fn every_kind_of_value_returns_as_it_came() {
         let (name, other) = (oid("1.3.6.1.4.1.9"), oid("1.3.6.1.2.1.2.2.1.10.4294967295.7"));
         let index = other.view().strip_prefix(oid("1.3.6.1.2.1.2.2.1.10").view()).expect("below");
+        let long = other.view().strip_prefix(oid("1.3.6.1").view()).expect("below");
         let values = [
             Value::Integer(i32::MIN),
             Value::OctetString(b"eth0"),
@@ -165,24 +204,39 @@ mod tests {
             Value::Counter64(u64::MAX),
             Value::Null,
         ];
+        assert!(index.as_bytes().len() < 8 && long.as_bytes().len() > 8);
         let mut rows = Rows::default();
+        let mut expected = Vec::new();
+        let empty = Index::from_checked(&[]);
         for (column, value) in (0..).zip(values) {
-            rows.push(column, index, value);
+            for index in [index, long, empty] {
+                rows.push(column, index, value);
+                expected.push(Cell { column, index, value });
+            }
         }
-        let expected: Vec<_> =
-            (0..).zip(values).map(|(column, value)| Cell { column, index, value }).collect();
         assert_eq!(rows.iter().collect::<Vec<_>>(), expected);
     }
 
     proptest! {
         #[test]
-        fn texts_of_any_length_do_not_run_into_each_other(texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..50)) {
-            let (column, name) = (oid("1.3.6.1.2"), oid("1.3.6.1.2.5"));
-            let index = name.view().strip_prefix(column.view()).expect("below");
+        fn texts_and_indices_of_any_length_do_not_run_into_each_other(
+            cells in prop::collection::vec(
+                (prop::collection::vec(any::<u32>(), 0..40), prop::collection::vec(any::<u8>(), 0..300)),
+                0..50,
+            ),
+        ) {
+            let column = oid("1.3.6.1.2");
+            let names: Vec<Oid> = cells.iter().map(|(arcs, _)| column.child(arcs).expect("short")).collect();
             let mut rows = Rows::default();
-            texts.iter().for_each(|text| rows.push(3, index, Value::OctetString(text)));
-            let back: Vec<_> = rows.iter().map(|cell| cell.value).collect();
-            prop_assert_eq!(back, texts.iter().map(|text| Value::OctetString(text)).collect::<Vec<_>>());
+            for (name, (_, text)) in names.iter().zip(&cells) {
+                let index = name.view().strip_prefix(column.view()).expect("below");
+                rows.push(3, index, Value::OctetString(text));
+            }
+            for (cell, (arcs, text)) in rows.iter().zip(&cells) {
+                prop_assert_eq!(&cell.index.arcs().collect::<Vec<_>>(), arcs);
+                prop_assert_eq!(cell.value, Value::OctetString(text));
+            }
+            prop_assert_eq!(rows.len(), cells.len());
         }
     }
 }

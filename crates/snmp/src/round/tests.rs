@@ -484,6 +484,19 @@ fn what_is_denied_is_never_asked() {
     assert!(!silent.asked.contains(&oid("1.3.6.1.2.1.1.3.0")));
 }
 
+#[test]
+fn the_end_of_a_column_may_be_denied() {
+    for root in ["1.3.6.1.9", "1.3.6.1.4294967295"] {
+        let root = oid(root);
+        let child = |arcs: &[u32]| root.child(arcs).expect("short");
+        let rows = [child(&[1]), child(&[u32::MAX, 1]), child(&[u32::MAX, u32::MAX]), oid("1.3.6.2.1")];
+        let mut agent = Agent { cells: rows.into_iter().zip(1..).collect(), ..Agent::default() };
+        let deny: Arc<[Oid]> = Arc::new([child(&[u32::MAX])]);
+        let ended = agent.serve(Plan { deny, ..one(Table::new("walk", vec![root.clone()])) });
+        assert_eq!((ended.tables[0].failure(), ended.tables[0].rows.len()), (None, 1), "{root}");
+    }
+}
+
 proptest! {
     /// A walk gives everything but what is denied, and never asks from within a denial but to get out of it.
     #[test]
