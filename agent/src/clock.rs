@@ -122,7 +122,13 @@ impl Clock {
     /// A clock that believes a wall time from the build date on.
     pub fn new(source: Box<dyn TimeSource>, boot: BootId) -> Self {
         let floor = Timestamp::from_millis(telemetry::build::NOT_BEFORE_UNIX_SECONDS * 1000);
-        let state = State { floor, boot_offset_ms: None, is_fixed: false, collector_offset_ms: None, collector_boot_offset_ms: None };
+        let state = State {
+            floor,
+            boot_offset_ms: None,
+            is_fixed: false,
+            collector_offset_ms: None,
+            collector_boot_offset_ms: None,
+        };
         Self { source, boot, state: Mutex::new(state) }
     }
 

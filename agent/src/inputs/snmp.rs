@@ -13,6 +13,7 @@
 //! at 1,024 bytes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hasher as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -22,6 +23,7 @@ use journal::disk::RealDisk;
 use model::{Labels, is_label_name};
 use regex::Regex;
 use settings::{Mistake, Source};
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use snmp::engine::{self, Engine, Handle, Site};
 
 use crate::inputs::{CollectError, Context, Input, Target, TargetSet};
@@ -335,7 +337,8 @@ struct Group {
     index: usize,
     context: Context,
     shared: Shared,
-    exclude: Option<Regex>,
+    /// Shared: each copy of an expression has working memory of its own, 2 KB.
+    exclude: Option<Arc<Regex>>,
     target_rules: Rules,
     metric_rules: Arc<Rules>,
     /// Signatures of the files when they were last read.
@@ -352,7 +355,8 @@ impl Group {
         config.check()?;
         let pattern = &config.interfaces_exclude;
         let bad = |why: regex::Error| Mistake::at("interfaces_exclude", why.to_string());
-        let exclude = (!pattern.is_empty()).then(|| Regex::new(pattern)).transpose().map_err(bad)?;
+        let exclude =
+            (!pattern.is_empty()).then(|| Regex::new(pattern).map(Arc::new)).transpose().map_err(bad)?;
         let rules = |rules: &[relabel::Config], list| {
             let wrong = |why: RelabelError| Mistake::new(why.to_string()).item(why.rule() - 1).under(list);
             Rules::new(rules).map_err(wrong)
@@ -548,7 +552,7 @@ pub(crate) struct Plan {
     credential_names: Vec<String>,
     manner: Manner,
     labels: Labels,
-    exclude: Option<Regex>,
+    exclude: Option<Arc<Regex>>,
     rules: Arc<Rules>,
     rows_max: u32,
     series_max: usize,
@@ -595,7 +599,11 @@ impl Plan {
 
     fn target(self, shared: Shared) -> Target {
         // Everything that a device is built from; the community may change beneath it, its place may not.
-        let key = format!("snmp {self:?}");
+        // It is kept for every device as long as that is watched: a digest is shorter.
+        let mut hasher = SipHasher13::new();
+        hasher.write(format!("{self:?}").as_bytes());
+        let digest = hasher.finish128();
+        let key = format!("snmp {} {:016x}{:016x}", self.name, digest.h1, digest.h2);
         Target { key, build: Box::new(move || -> Box<dyn Input> { Box::new(Device::new(self, shared)) }) }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use model::{Labels, Timestamp};
@@ -89,11 +89,11 @@ enum Change {
 struct Reader {
     evaluator: Evaluator,
     polls: Polls,
-    tables: Vec<Arc<Table>>,
+    tables: Arc<[Arc<Table>]>,
     /// The scalars that were asked for last.
     scalars: Arc<Scalars>,
     /// Which of the tables' columns tell what happened to interfaces.
-    columns: Columns,
+    columns: Arc<Columns>,
     left_out: u64,
 }
 
@@ -165,7 +165,8 @@ impl Input for Device {
     }
 
     fn new_table(&self) -> SeriesTable {
-        SeriesTable::compact(Labels::clone(&self.plan.labels), self.plan.series_max).with_room_for_own(own::ROOM)
+        SeriesTable::compact(Labels::clone(&self.plan.labels), self.plan.series_max)
+            .with_room_for_own(own::ROOM)
     }
 
     fn collect<'a>(&'a mut self, round: &'a mut Round<'_>) -> BoxFuture<'a, Result<(), CollectError>> {
@@ -292,7 +293,11 @@ impl Device {
         let after = self.reader.as_ref().map(|reader| reader.evaluator.profile());
         let same = before.as_ref().zip(after).is_some_and(|(before, after)| Arc::ptr_eq(before, after));
         // Another profile has other groups of scalars: these were asked for by the one before.
-        let first = if same { first } else { Arc::new(Scalars::new(first.oids.to_vec(), &Asks::default(), Vec::new())) };
+        let first = if same {
+            first
+        } else {
+            Arc::new(Scalars::new(first.oids.to_vec(), &Asks::default(), Vec::new()))
+        };
         self.read(&first, &harvest, visit).await;
         true
     }
@@ -456,7 +461,9 @@ impl Device {
         let fell = !visit.restarted && self.events.any_fell(&looks);
         let broken = (fell || leaves_room(&harvest)) && restarted_since(self.uptime, visit).await;
         if broken {
-            visit.faults.push("it restarted while it was read: its tables are left out of this round".to_owned());
+            visit
+                .faults
+                .push("it restarted while it was read: its tables are left out of this round".to_owned());
         }
 
         let mut readings = Readings::new();
@@ -482,13 +489,14 @@ impl Device {
         visit.round.metric(&own::PROFILE, &[profile.name()], 1.0);
         reader.polls.report(visit.round);
         if !broken {
-            let wanted = |name: &str| self.plan.exclude.as_ref().is_none_or(|exclude| !exclude.is_match(name));
+            let wanted =
+                |name: &str| self.plan.exclude.as_ref().is_none_or(|exclude| !exclude.is_match(name));
             self.events.interfaces(&self.title, &looks, visit.restarted, (now, at_time), wanted);
         }
         self.events.report(visit.round);
         let ways = Ways {
             rules: &self.plan.rules,
-            exclude: self.plan.exclude.as_ref(),
+            exclude: self.plan.exclude.as_deref(),
             memory: &self.shared.core.memory,
             device: &self.plan.name,
         };
@@ -577,12 +585,13 @@ fn leaves_room(harvest: &Harvest) -> bool {
 impl Reader {
     fn new(profile: &Arc<Profile>, plan: &Plan, budgets: &Arc<Budgets>) -> Self {
         let asks = profile.plan();
+        let (tables, columns) = questions(profile, plan);
         Self {
             evaluator: Evaluator::new(profile),
             polls: Polls::new(asks, plan.manner.interval, budgets.clone(), &plan.name),
-            tables: asks.tables.iter().map(|table| Arc::new(wanted(table, plan))).collect(),
+            tables,
             scalars: Arc::default(),
-            columns: Columns::of(asks),
+            columns,
             left_out: 0,
         }
     }
@@ -673,6 +682,27 @@ impl Visit<'_, '_> {
     }
 }
 
+type Questions = (Arc<[Arc<Table>]>, Arc<Columns>);
+
+/// What a profile's tables are asked by, once for all devices that are asked alike: it is kilobytes.
+fn questions(profile: &Arc<Profile>, plan: &Plan) -> Questions {
+    /// Profile, bounds of the settings, and what was made of them.
+    type Known = (Weak<Profile>, (u32, Duration), Questions);
+    static KNOWN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let bounds = (plan.rows_max, plan.manner.interval);
+    let same = known.iter().find(|(of, by, _)| Weak::as_ptr(of) == Arc::as_ptr(profile) && *by == bounds);
+    if let Some((_, _, questions)) = same {
+        return questions.clone();
+    }
+    known.retain(|(profile, _, (tables, _))| profile.strong_count() > 0 && Arc::strong_count(tables) > 1);
+    let asks = profile.plan();
+    let tables = asks.tables.iter().map(|table| Arc::new(wanted(table, plan))).collect();
+    let questions: Questions = (tables, Arc::new(Columns::of(asks)));
+    known.push((Arc::downgrade(profile), bounds, questions.clone()));
+    questions
+}
+
 /// A table of the profile as the engine is asked for it; its budget and the settings both bound it.
 pub(super) fn wanted(table: &TablePlan, plan: &Plan) -> Table {
     let most = table.budget.repetitions_max.map_or(Table::REPETITIONS_MAX, |most| {
@@ -719,7 +749,8 @@ fn report_cost(round: &mut Round<'_>, module: &str, harvest: &Harvest, values: u
 fn scalar_fault(asked: &[Oid], harvest: &Harvest) -> Option<String> {
     let reasons = harvest.scalar_reasons.iter().zip(asked);
     let mut failed = reasons.filter_map(|(reason, oid)| Some((reason.as_ref()?, oid)));
-    let (reason, oid) = failed.find(|(reason, _)| !matches!(reason, Reason::NoSuchObject | Reason::Denied))?;
+    let (reason, oid) =
+        failed.find(|(reason, _)| !matches!(reason, Reason::NoSuchObject | Reason::Denied))?;
     Some(format!("{oid}: {reason}"))
 }
 
