@@ -74,28 +74,41 @@ impl Word {
 /// # Errors
 /// A device that does not answer, options that make no sense, files that are wrong.
 pub async fn run(word: &Word, settings: Option<&Settings>) -> anyhow::Result<()> {
+    #[cfg(feature = "replay")]
+    if let Word::Replay(arguments) = word {
+        return replay::run(arguments).await;
+    }
+    let shown = shown(word, settings).await?;
+    eprint!("{}", shown.aside);
+    print!("{}", shown.text);
+    Ok(())
+}
+
+/// What people read.
+#[derive(Debug, Default)]
+struct Shown {
+    text: String,
+    /// What does not belong to the text: another program may read that.
+    aside: String,
+}
+
+async fn shown(word: &Word, settings: Option<&Settings>) -> anyhow::Result<Shown> {
+    let mut shown = Shown::default();
     match word {
         Word::Walk { asking, oid, recording, all, rows_max } => {
             let set = profile_set(None, settings)?;
             let what = walk::What { oid, recording: *recording, all: *all, rows_max: *rows_max };
-            let mut aside = String::new();
-            let text = walk::walk(&asking.device(settings).await?, &set, &what, &mut aside).await;
-            eprint!("{aside}");
-            print!("{}", text?);
-            Ok(())
+            shown.text = walk::walk(&asking.device(settings).await?, &set, &what, &mut shown.aside).await?;
         }
         Word::Explain { asking, profiles, samples } => {
             let set = profile_set(profiles.as_deref(), settings)?;
-            print!("{}", explain::explain(&asking.device(settings).await?, &set, *samples).await?);
-            Ok(())
+            shown.text = explain::explain(&asking.device(settings).await?, &set, *samples).await?;
         }
-        Word::Test { files } => {
-            print!("{}", trials::run(files)?);
-            Ok(())
-        }
+        Word::Test { files } => shown.text = trials::run(files)?,
         #[cfg(feature = "replay")]
-        Word::Replay(arguments) => replay::run(arguments).await,
+        Word::Replay(_) => {}
     }
+    Ok(shown)
 }
 
 /// The profiles of a folder over the program's own: of this one, else of the settings'.
@@ -106,3 +119,6 @@ fn profile_set(folder: Option<&Path>, settings: Option<&Settings>) -> anyhow::Re
     };
     trials::load(folder.map(Path::to_owned).or_else(of_settings).as_deref())
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,8 +42,8 @@ struct Poll {
     /// Columns that the device itself refuses.
     refuses: Option<Vec<bool>>,
     held: Vec<(SeriesId, f64)>,
-    /// What was held before this round, where that brought only a part.
-    older: Vec<(SeriesId, f64)>,
+    /// How many of these were held before this round, where that brought only a part.
+    older: u32,
 }
 
 /// What asking for a table or a group of scalars brought.
@@ -90,7 +90,7 @@ impl Poll {
             complete: None,
             refuses: None,
             held: Vec::new(),
-            older: Vec::new(),
+            older: 0,
         }
     }
 
@@ -165,7 +165,7 @@ impl Polls {
         match came {
             Came::Nothing => {}
             Came::Part => {
-                poll.older = std::mem::take(&mut poll.held);
+                poll.older = u32::try_from(poll.held.len()).expect("a table of series bounds them");
                 // Some of what is said may be from then.
                 poll.read.get_or_insert(time);
             }
@@ -221,7 +221,7 @@ impl Polls {
             // An id may name another series by now: nothing is said rather than something false, and all is read again.
             for poll in &mut self.polls {
                 poll.held.clear();
-                poll.older.clear();
+                poll.older = 0;
             }
             self.restart();
             return;
@@ -238,10 +238,12 @@ impl Polls {
             match poll.came {
                 Came::All if poll.asked == Some(now) => {}
                 Came::Part if poll.asked == Some(now) => {
-                    let new: HashSet<u32> = poll.held.iter().map(|(id, _)| id.number()).collect();
-                    poll.older.retain(|(id, _)| !new.contains(&id.number()));
-                    poll.older.iter().for_each(&mut go_on);
-                    poll.held.append(&mut poll.older);
+                    let older = (std::mem::take(&mut poll.older) as usize).min(poll.held.len());
+                    let new = poll.held.split_off(older);
+                    let came: HashSet<u32> = new.iter().map(|(id, _)| id.number()).collect();
+                    poll.held.retain(|(id, _)| !came.contains(&id.number()));
+                    poll.held.iter().for_each(&mut go_on);
+                    poll.held.extend(new);
                 }
                 _ => poll.held.iter().for_each(go_on),
             }

@@ -71,12 +71,16 @@ impl Way {
                 way.left_out.push(format!("{denied}: the settings deny it"));
             }
         }
-        for (heavy, what) in HEAVY.iter().filter(|_| !all) {
-            let heavy: Oid = heavy.parse().expect("good constants");
-            if is_under(&heavy, oid) && heavy != *oid {
-                way.left_out.push(format!("{heavy} ({what}): name it, or say --all"));
-                way.deny.push(heavy);
+        let mut heavy = Vec::new();
+        for (name, what) in HEAVY.iter().filter(|_| !all) {
+            let below: Oid = name.parse().expect("good constants");
+            if is_under(&below, oid) && below != *oid {
+                heavy.push(format!("{name} ({what})"));
+                way.deny.push(below);
             }
+        }
+        if !heavy.is_empty() {
+            way.left_out.push(format!("{}: name what is wanted, or say --all", heavy.join(", ")));
         }
         for table in plan.iter().flat_map(|plan| &plan.tables) {
             way.spare(asked, oid, table)?;
