@@ -131,8 +131,6 @@ struct Visit<'a, 'r> {
     deadline: Instant,
     faults: Vec<String>,
     spent: Spent,
-    /// Whether the device restarted, or is another one, since the round before.
-    restarted: bool,
 }
 
 impl Spent {
@@ -234,8 +232,8 @@ impl Device {
             }
         };
         let deadline = started + self.budget();
-        let (faults, spent, restarted) = (Vec::new(), Spent::default(), false);
-        let mut visit = Visit { round, target, handle, started, deadline, faults, spent, restarted };
+        let (faults, spent) = (Vec::new(), Spent::default());
+        let mut visit = Visit { round, target, handle, started, deadline, faults, spent };
         let answered = self.ask(&mut visit).await;
         self.count(&mut visit, answered);
         visit.faults.extend(self.shared.core.memory.warning());
@@ -363,10 +361,10 @@ impl Device {
         });
         if let Some(kind) = kind {
             self.events.device(&self.title, kind, visit.round.timestamp());
-            visit.restarted = kind != Kind::UptimeWrap;
         }
         self.seen = Some(now);
-        Ok(if change == Change::None && visit.restarted { Change::Restarted } else { change })
+        let restarted = change == Change::None && kind == Some(Kind::Restart);
+        Ok(if restarted { Change::Restarted } else { change })
     }
 
     /// What the round cost, counted and compared with others'.
@@ -458,7 +456,7 @@ impl Device {
         let mut looks = Looks::new();
         due.iter().zip(&harvest.tables).for_each(|(at, read)| looks.table(&reader.columns, *at, read));
         looks.finish();
-        let fell = !visit.restarted && self.events.any_fell(&looks);
+        let fell = self.events.any_fell(&looks);
         let broken = (fell || leaves_room(&harvest)) && restarted_since(self.uptime, visit).await;
         if broken {
             visit
@@ -491,7 +489,7 @@ impl Device {
         if !broken {
             let wanted =
                 |name: &str| self.plan.exclude.as_ref().is_none_or(|exclude| !exclude.is_match(name));
-            self.events.interfaces(&self.title, &looks, visit.restarted, (now, at_time), wanted);
+            self.events.interfaces(&self.title, &looks, (now, at_time), wanted);
         }
         self.events.report(visit.round);
         let ways = Ways {

@@ -83,13 +83,21 @@ pub(super) struct Events {
     interfaces: Vec<(u64, Kind, Timestamp)>,
     /// When interfaces were read last.
     read: Option<Instant>,
+    /// Reads of interfaces whose counters may still be compared with those from before a restart.
+    anew: u8,
 }
+
+/// Reads after a restart in which a counter that falls is no news, unless one is whole before.
+const ANEW: u8 = 3;
 
 impl Events {
     /// Something happened to the device as a whole.
     pub(super) fn device(&mut self, title: &str, kind: Kind, at: Timestamp) {
         self.counts[kind as usize] += 1;
         self.device[kind as usize] = Some(at);
+        if kind == Kind::Restart {
+            self.anew = ANEW;
+        }
         if kind == Kind::Replacement {
             self.ports.forget();
             self.interfaces = Vec::new();
@@ -99,7 +107,7 @@ impl Events {
 
     /// Whether an interface's counter fell since the last round: a reason to look at the device's clock again.
     pub(super) fn any_fell(&self, looks: &Looks<'_>) -> bool {
-        self.ports.any_fell(looks)
+        self.anew == 0 && self.ports.any_fell(looks)
     }
 
     /// Takes a round's interfaces in; `wanted` says which are anybody's business.
@@ -107,15 +115,15 @@ impl Events {
         &mut self,
         title: &str,
         looks: &Looks<'_>,
-        restarted: bool,
         (now, at): (Instant, Timestamp),
         wanted: impl Fn(&str) -> bool,
     ) {
         let past = self.read.map(|read| now.saturating_duration_since(read)).unwrap_or_default();
+        let mut changes = self.ports.take(looks, past, self.anew > 0);
         if looks.came() {
             self.read = Some(now);
+            self.anew = if looks.is_whole() { 0 } else { self.anew.saturating_sub(1) };
         }
-        let mut changes = self.ports.take(looks, past, restarted);
         changes.retain(|change| wanted(&change.name));
         for change in &changes {
             self.counts[change.kind as usize] += 1;

@@ -225,6 +225,11 @@ impl<'a> Looks<'a> {
         self.came
     }
 
+    /// Whether every table came to its end.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     fn each(&self) -> impl Iterator<Item = (&Look<'a>, u64)> {
         self.list.iter().zip(self.whos.iter().copied())
     }

@@ -8,7 +8,7 @@ use simulator::{Device as Played, Fleet, Options, Switch};
 use snmp::usm::{AuthProtocol, EngineId, User};
 
 use super::super::*;
-use super::{Bench, Held, Poller, context, port, switch};
+use super::{Bench, Held, Misdeed, Poller, context, port, switch};
 
 fn oid(text: &str) -> snmp::Oid {
     text.parse().expect("a good OID")
@@ -143,6 +143,23 @@ async fn a_restart_is_said_once_for_all_counters() {
     bench.agent.set(oid(UPTIME), Held::TimeTicks(9));
     let series = bench.good_round().await;
     assert_eq!((one(&series, OF_DEVICE, &[]), one(&series, COUNT, &[])), (0.002, 1.0));
+}
+
+/// Not all interfaces can be read in the round that sees the restart: what the others say later is no news either.
+#[tokio::test]
+async fn what_is_read_later_than_the_restart_is_not_said_again() {
+    let mut bench = Bench::new(switch(), "").await;
+    bench.good_round().await;
+    bench.agent.set(oid(UPTIME), Held::TimeTicks(3));
+    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.1"), Held::Counter64(17));
+    bench.agent.misbehave([Misdeed::GenErr(oid("1.3.6.1.2.1.31.1.1.1.6"))]);
+    bench.round().await;
+    bench.agent.misbehave([]);
+    let series = bench.good_round().await;
+    assert_eq!(one(&series, "ifHCInOctets", &["ifName=\"ge-0\""]), 17.0);
+    assert_eq!(one(&series, COUNT, &[]), 1.0);
+    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.1"), Held::Counter64(5));
+    assert_eq!(one(&bench.good_round().await, COUNT, &["counter_reset"]), 1.0);
 }
 
 #[tokio::test]
@@ -341,4 +358,47 @@ async fn one_device_under_two_names_is_said() {
     assert_eq!(one(&series, name, &["also=\"b\", by=\"address\", device=\"a\""]), 1.0);
     assert_eq!(one(&series, name, &["also=\"d\", by=\"engine_id\", device=\"c\""]), 1.0);
     assert_eq!(found(&series, name, &[]).len(), 2);
+}
+
+/// The clock turns over while the tables are read, and replies are lost, so that it is looked at again: nothing restarted.
+#[tokio::test]
+async fn a_clock_that_turns_over_in_mid_walk_breaks_no_table() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = "uptime-wrap 10ms\ndelay 20ms under 1.3.6.1.2.1.2.2\nonly-every 2 under 1.3.6.1.2.1.2.2";
+    let fleet = fleet([ports(24).community("public").faults(script.parse().expect("a good script"))]);
+    let shared = Shared::new(Memory::volatile());
+    let group = GROUP.replace("retries: 0", "retries: 4").replace("300ms", "100ms");
+    let mut poller = poller(&fleet, 0, "sw1", &group, &shared, folder.path());
+    let series = poller.good_round().await;
+    assert!(one(&series, "sysUpTime", &[]) >= f64::from(u32::MAX - 10), "it has not turned over yet");
+    assert_eq!(found(&series, "ifHCInOctets", &[]).len(), 24);
+    fleet.device(0).set_faults(simulator::Script::default());
+    let series = poller.good_round().await;
+    assert_eq!(one(&series, OF_DEVICE, &["kind=\"uptime_wrap\""]), 0.002);
+    assert_eq!(one(&series, COUNT, &[]), 1.0);
+}
+
+/// The SNMP agent alone restarts while the tables are read: its counters go on, so what was read is good, and the restart is said in
+/// the next round.
+#[tokio::test]
+async fn an_engine_that_reboots_in_mid_walk_is_said_in_the_next_round() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("phrase"), "only for this test\n").expect("a good disk");
+    let user = User::new(b"pantau", Some((AuthProtocol::Sha256, b"only for this test")), None);
+    let fleet = fleet([ports(48).user(user.expect("a good user"))]);
+    let common = "credentials: {ops: {user: pantau, auth: {protocol: sha256, secret: {file: phrase}}}}";
+    let common: Common = settings::parse(common, "common").expect("good settings");
+    let shared = Shared::with(&common, &context(folder.path())).expect("good settings");
+    let group = GROUP.replace("community: {file: community}", "credentials: [ops]");
+    let mut poller = poller(&fleet, 0, "sw1", &group, &shared, folder.path());
+    poller.good_round().await;
+    let script = format!("engine-reboot from {}", fleet.device(0).counts().requests + 3);
+    fleet.device(0).set_faults(script.parse().expect("a good script"));
+    let series = poller.good_round().await;
+    assert_eq!(found(&series, "ifHCInOctets", &[]).len(), 48);
+    assert!(nothing_happened(&series));
+    let series = poller.good_round().await;
+    assert_eq!(one(&series, OF_DEVICE, &["kind=\"restart\""]), 0.003);
+    assert_eq!(found(&series, OF_INTERFACE, &[]), []);
+    assert_eq!(one(&series, COUNT, &[]), 1.0);
 }
