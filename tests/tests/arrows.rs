@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// Everything a package depends on, itself included, without what only tests and build scripts need.
-fn dependencies(package: &str) -> BTreeSet<String> {
+/// Lines of `cargo tree` about a package: names, without what only tests and build scripts need.
+fn tree(package: &str, words: &[&str]) -> BTreeSet<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args([
@@ -19,12 +19,18 @@ fn dependencies(package: &str) -> BTreeSet<String> {
             "--package",
             package,
         ])
+        .args(words)
         .current_dir(pantau_tests::peers::root())
         .output()
         .expect("cargo can be started");
     assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// Everything a package depends on, itself included.
+fn dependencies(package: &str) -> BTreeSet<String> {
+    tree(package, &[])
 }
 
 #[track_caller]
@@ -90,4 +96,54 @@ fn formats_know_no_network() {
 #[test]
 fn there_is_one_tls_stack() {
     knows_nothing_of("pantau-collector", &["openssl", "native-tls", "aws-lc-rs", "openssl-sys"]);
+}
+
+#[test]
+fn the_shipped_agent_leaves_the_simulator_out() {
+    assert!(dependencies("pantau-agent").contains("simulator"), "`snmp replay` has it");
+    assert!(!tree("pantau-agent", &["--no-default-features"]).contains("simulator"));
+}
+
+/// The rooms of `ARCHITECTURE.md` and what its table says that they know.
+fn rooms_of_the_picture() -> Vec<(String, String)> {
+    let text =
+        std::fs::read_to_string(pantau_tests::peers::root().join("ARCHITECTURE.md")).expect("it is there");
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let [room, _, knows] = cells[..] else { return None };
+        let room = room.strip_prefix("| `")?.strip_suffix('`')?;
+        Some((room.to_owned(), knows.trim_end_matches(" |").to_owned()))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+#[test]
+fn the_table_of_rooms_names_every_arrow() {
+    let rooms = rooms_of_the_picture();
+    let package = |room: &str| match room.strip_prefix("crates/") {
+        Some(name) => name.to_owned(),
+        None if room == "xtask" => room.to_owned(),
+        None => format!("pantau-{room}"),
+    };
+    // A workspace of its own, for a compiler of its own.
+    let inside: Vec<&(String, String)> = rooms.iter().filter(|(room, _)| room != "fuzz").collect();
+    assert!(inside.len() >= 14, "only {} rooms are found in the table", inside.len());
+    for (room, knows) in &inside {
+        let direct = tree(&package(room), &["--depth", "1"]);
+        // What stands behind "never" is no arrow.
+        let said = knows.split("never").next().unwrap_or_default();
+        let said: BTreeSet<&str> = said.split(|symbol: char| !symbol.is_ascii_alphanumeric()).collect();
+        for (other, _) in inside.iter().filter(|(other, _)| other != room) {
+            let name = other.strip_prefix("crates/").unwrap_or(other);
+            if direct.contains(&package(other)) {
+                assert!(
+                    said.contains(name),
+                    "{room} knows {other}, and ARCHITECTURE.md does not say so: {knows}"
+                );
+            } else if room.starts_with("crates/") && said.contains(name) {
+                let negated = knows.contains(&format!("no {name}"));
+                assert!(negated, "ARCHITECTURE.md says that {room} knows {other}, and it does not: {knows}");
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::{COMMUNITY, USER};
 
 /// Where the first device is.
 pub(super) const FIRST: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 1);
-/// Ports of a switch with 1,562 values in `ifTable`; others have an optic in every port.
+/// Ports of a switch with 1,562 values in `ifTable`.
 pub(super) const WIDE_PORTS: u32 = 71;
 /// What a slow device does.
 const SLOW: &str = "delay 2s";
@@ -32,8 +32,7 @@ pub(super) fn user() -> Result<User> {
 
 /// Serves until its input ends; answers each line of it by what was asked so far.
 pub(super) fn serve(devices: u32, ports: u32, faulty: u32) -> Result<()> {
-    let optics = if ports == WIDE_PORTS { 0 } else { ports };
-    let tree = Arc::new(Switch { ports, optics, seed: 1 }.tree()?);
+    let tree = Arc::new(Switch { ports, optics: 0, seed: 1 }.tree()?);
     let user = user()?;
     let (silent, slow): (Script, Script) = ("silence".parse()?, SLOW.parse()?);
     let device = |at: u32| {
