@@ -287,3 +287,34 @@ async fn a_query_whose_time_is_up_is_a_timeout() {
     );
     served.stop().await;
 }
+
+/// What two agents say of their slowest devices stands on one page, without what has left the ten (its series ended).
+#[tokio::test]
+async fn the_page_names_the_slowest_devices_of_all_agents() {
+    let at = whole_second();
+    let served = Served::start(at).await;
+    let slow = |agent, device| {
+        let name = "pantau_snmp_slowest_device_seconds";
+        Labels::from_pairs([
+            ("__name__", name),
+            ("job", "pantau-agent"),
+            ("instance", agent),
+            ("device", device),
+        ])
+    };
+    let before = at - std::time::Duration::from_secs(15);
+    let mut series = vec![
+        (slow("edge-1", "sw-left"), vec![(before, 99.0), (at, model::stale_nan())]),
+        (slow("edge-1", "sw-quick"), vec![(at, 0.01)]),
+        (slow("edge-2", "olt-slow"), vec![(before, 1.0), (at, 7.5)]),
+    ];
+    let names: Vec<String> = (0..9).map(|number| format!("sw-{number}")).collect();
+    series.extend(names.iter().map(|name| (slow("edge-1", name.as_str()), vec![(at, 0.5)])));
+    served.write_series(&series).await;
+    let (status, page) = served.get("/?lang=en").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("<td>olt-slow</td><td>edge-2</td><td></td><td>7.50 s</td>"), "{page}");
+    assert!(!page.contains("sw-left") && !page.contains("sw-quick"), "{page}");
+    assert_eq!(page.matches("<td>edge-1</td>").count(), 9);
+    served.stop().await;
+}
