@@ -1,7 +1,8 @@
 //! The thread: sockets on one side, commands on the other, the core between them.
 //!
 //! It sleeps in poll(2) until a datagram, a command or a timer is due. When many replies are on their way it waits a moment longer
-//! before it reads, so that one system call brings many.
+//! before it reads, so that one system call brings many; and as long as that brings many, it waits for nothing else in between: each sleep
+//! costs about as much as asking and reading ten values.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,6 +20,8 @@ use crate::udp::{self, Outbox, Receiver};
 
 /// Replies on their way from which on it pays to wait for more of them.
 const MANY: u64 = 8;
+/// Datagrams of one reading after which as many are expected of the next.
+const PLENTY: usize = 8;
 
 /// Runs until it is told to stop; what was learned until then.
 pub(super) fn run(
@@ -81,12 +84,18 @@ impl Thread {
             Some(at) => Some(at.saturating_sub(now)),
             None => None,
         };
+        let gathers = core.stats.in_flight_now >= MANY && !self.gather.is_zero();
+        if gathers && !blocked && self.sockets.brought >= PLENTY && pause != Some(Duration::ZERO) {
+            std::thread::sleep(pause.map_or(self.gather, |pause| pause.min(self.gather)));
+            self.sockets.look_at_all();
+            return Ok(());
+        }
         shared.asleep.store(true, Ordering::SeqCst);
         if shared.has_commands() {
             return Ok(());
         }
         let ready = self.sockets.poll(shared, pause)?;
-        if ready && core.stats.in_flight_now >= MANY && !self.gather.is_zero() {
+        if ready && gathers {
             std::thread::sleep(self.gather);
         }
         Ok(())
@@ -101,6 +110,8 @@ struct Sockets {
     /// Sizes of receive buffers that the core has not been told yet.
     opened: Vec<(usize, usize)>,
     full: bool,
+    /// Datagrams that the last reading brought.
+    brought: usize,
 }
 
 struct Socket {
@@ -133,7 +144,14 @@ impl Wire for Sockets {
 
 impl Sockets {
     fn new(receive_bytes: usize) -> Self {
-        Self { links: Vec::new(), receiver: Receiver::new(), receive_bytes, opened: Vec::new(), full: false }
+        Self {
+            links: Vec::new(),
+            receiver: Receiver::new(),
+            receive_bytes,
+            opened: Vec::new(),
+            full: false,
+            brought: 0,
+        }
     }
 
     fn any_unsent(&self) -> bool {
@@ -159,8 +177,14 @@ impl Sockets {
         }
     }
 
+    /// Without having asked which sockets have something.
+    fn look_at_all(&mut self) {
+        self.links.iter_mut().flatten().for_each(|link| link.readable = true);
+    }
+
     /// Reads what has come, and sends what that makes room for, batch by batch.
     fn receive(&mut self, core: &mut Core, started: Instant) {
+        self.brought = 0;
         while self.receive_batch(core, started.elapsed()) {
             let now = started.elapsed();
             core.on_time(now);
@@ -174,6 +198,7 @@ impl Sockets {
             core.stats.receive_calls += 1;
             match self.receiver.receive(&link.socket, |from, packet| core.on_datagram(now, from, packet)) {
                 Ok(received) => {
+                    self.brought += received.datagrams;
                     link.readable = received.datagrams == udp::BATCH;
                     core.stats.cut_off += received.cut_off as u64;
                     if let Some(drops) = received.drops {
