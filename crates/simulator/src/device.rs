@@ -12,7 +12,6 @@ use snmp::Oid;
 use snmp::usm::{Authority, EngineId, User};
 
 use crate::counts::{Asked, Counts, Log};
-use crate::datum::Datum;
 use crate::error::Error;
 use crate::fault::Script;
 use crate::life::Life;
@@ -22,6 +21,7 @@ use crate::seed::mix;
 use crate::state::{Community, Member, State};
 use crate::tree::Tree;
 use crate::view::View;
+use snmp::Datum;
 
 /// A simulated device. Made by its builder methods; then shared with the fleet that serves it, and changed while it runs.
 pub struct Device {

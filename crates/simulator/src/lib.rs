@@ -30,7 +30,6 @@ mod tree;
 mod view;
 
 pub use counts::{Asked, Counts};
-pub use datum::Datum;
 pub use device::Device;
 pub use error::Error;
 pub use fault::{Element, Fault, Rule, Script, When};
@@ -38,5 +37,6 @@ pub use fleet::{Fleet, Options, Place};
 pub use link::Link;
 pub use outbox::{Outbox, Parcel, Route};
 pub use recording::{Dropped, Odd, Recording};
+pub use snmp::Datum;
 pub use switch::Switch;
 pub use tree::Tree;

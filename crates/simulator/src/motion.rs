@@ -3,9 +3,9 @@
 use snmp::ber::tag;
 use snmp::{Oid, OidRef};
 
-use crate::datum::Datum;
 use crate::encode;
 use crate::recording::Recording;
+use snmp::Datum;
 
 /// Content bytes of `1.3.6.1.2.1.1.3.0`.
 pub(crate) const SYS_UP_TIME: &[u8] = &[0x2b, 6, 1, 2, 1, 1, 3, 0];

@@ -17,8 +17,8 @@ use std::net::Ipv4Addr;
 
 use snmp::Oid;
 
-use crate::datum::Datum;
 use crate::error::Error;
+use snmp::Datum;
 
 /// What a device answered when it was recorded.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -140,10 +140,11 @@ impl Recording {
     }
 }
 
-/// From values that are at hand; of equal names the first is kept.
+/// From values that are at hand; of equal names the first is kept. Exceptions are no values, and left out.
 impl FromIterator<(Oid, Datum)> for Recording {
     fn from_iter<T: IntoIterator<Item = (Oid, Datum)>>(cells: T) -> Self {
-        let numbered = cells.into_iter().enumerate().map(|(at, (name, datum))| (name, at + 1, datum));
+        let values = cells.into_iter().filter(|(_, datum)| !datum.value().is_exception());
+        let numbered = values.enumerate().map(|(at, (name, datum))| (name, at + 1, datum));
         Self::sorted(numbered.collect(), Dropped::default())
     }
 }
@@ -171,6 +172,9 @@ fn write_line(out: &mut fmt::Formatter<'_>, name: &Oid, datum: &Datum) -> fmt::R
         Datum::TimeTicks(number) => writeln!(out, "67|{number}"),
         Datum::Opaque(bytes) => write_hex(out, "68x", bytes),
         Datum::Counter64(number) => writeln!(out, "70|{number}"),
+        Datum::NoSuchObject | Datum::NoSuchInstance | Datum::EndOfMibView => {
+            unreachable!("a recording holds values alone")
+        }
     }
 }
 

@@ -6,12 +6,12 @@
 use snmp::Oid;
 use snmp::ber::tag;
 
-use crate::datum::Datum;
 use crate::error::Error;
 use crate::motion::{Motion, rate};
 use crate::recording::Recording;
 use crate::seed::mix;
 use crate::tree::Tree;
+use snmp::Datum;
 
 /// How a synthetic switch is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

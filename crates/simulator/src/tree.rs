@@ -11,11 +11,11 @@ use std::ops::Range;
 use snmp::ber::tag;
 use snmp::{Oid, OidRef};
 
-use crate::datum::Datum;
 use crate::encode;
 use crate::error::Error;
 use crate::motion::{Moment, Motion};
 use crate::recording::Recording;
+use snmp::Datum;
 
 /// A device's values, ready to be sent.
 #[derive(Clone, Debug, Default)]
@@ -180,7 +180,7 @@ impl Tree {
     fn push(&mut self, name: &Oid, datum: &Datum, motion: Option<Motion>) -> Result<(), Error> {
         let mut value = Vec::new();
         if motion.is_none() {
-            datum.encode(&mut value);
+            crate::datum::append(datum, &mut value);
         }
         let content = name.view().content();
         let at = self.arena.len();

@@ -65,8 +65,8 @@ impl View {
 
 #[cfg(test)]
 mod tests {
-    use crate::datum::Datum;
     use crate::recording::Recording;
+    use snmp::Datum;
 
     use super::*;
 

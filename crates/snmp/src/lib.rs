@@ -19,6 +19,7 @@
 
 pub mod ber;
 mod community;
+mod datum;
 #[cfg(feature = "engine")]
 pub mod engine;
 mod message;
@@ -38,6 +39,7 @@ mod walk;
 
 pub use ber::{Fault, ParseError};
 pub use community::Community;
+pub use datum::Datum;
 pub use message::{Header, Message, Response, Varbinds, Version};
 pub use oid::{Index, Oid, OidError, OidRef};
 pub use pdu::{ErrorStatus, Pdu, PduKind, Request, RequestKind, Varbind};

@@ -13,48 +13,10 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 use crate::ber::{Writer, tag};
+pub use crate::datum::Datum as Held;
 use crate::message::{Message, Version};
 use crate::oid::Oid;
 use crate::pdu::{ErrorStatus, Pdu, PduKind, Varbind};
-use crate::value::Value;
-
-/// A value that the agent holds.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the names are those of `Value`")]
-pub enum Held {
-    Integer(i32),
-    Bytes(Vec<u8>),
-    Oid(Oid),
-    IpAddress(Ipv4Addr),
-    Counter32(u32),
-    Gauge32(u32),
-    TimeTicks(u32),
-    Counter64(u64),
-    NoSuchObject,
-    EndOfMibView,
-}
-
-impl Held {
-    /// A text.
-    pub fn text(text: &str) -> Self {
-        Self::Bytes(text.into())
-    }
-
-    fn value(&self) -> Value<'_> {
-        match self {
-            Self::Integer(number) => Value::Integer(*number),
-            Self::Bytes(bytes) => Value::OctetString(bytes),
-            Self::Oid(oid) => Value::Oid(oid.view()),
-            Self::IpAddress(address) => Value::IpAddress(*address),
-            Self::Counter32(number) => Value::Counter32(*number),
-            Self::Gauge32(number) => Value::Gauge32(*number),
-            Self::TimeTicks(number) => Value::TimeTicks(*number),
-            Self::Counter64(number) => Value::Counter64(*number),
-            Self::NoSuchObject => Value::NoSuchObject,
-            Self::EndOfMibView => Value::EndOfMibView,
-        }
-    }
-}
 
 /// What the agent does wrong; several at once are possible.
 #[derive(Clone, Debug, PartialEq)]

@@ -133,3 +133,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn exceptions_are_no_values() {
+    let name: Oid = "1.3.6.1.4.1.9".parse().expect("good");
+    let cells = [Datum::NoSuchInstance, Datum::Null, Datum::EndOfMibView];
+    let recording: Recording = cells.into_iter().map(|datum| (name.clone(), datum)).collect();
+    assert_eq!(recording.to_string(), "1.3.6.1.4.1.9|5|\n");
+}
