@@ -8,7 +8,7 @@
 //! In: keys or ids, values, and labels for a series that is new. Out: [`Point`]s, and each series' labels and metadata. No clock: the
 //! round's time is an argument.
 //!
-//! Memory: 16 bytes a series. Labels are kept once for all series that have the same beside the metric's name (a port's twenty
+//! Memory: 16 bytes a series and 24 a set of labels. Labels are kept once for all series that have the same beside the metric's name (a port's twenty
 //! counters), without the target's own; names, types and help once in the process. What finds a series by its labels is made when a
 //! series is new, and given back by a compact table when the round ends.
 //!
@@ -372,7 +372,6 @@ impl SeriesTable {
                 self.forget(slot, &entry);
             }
         }
-        self.sets.tidy();
     }
 
     fn forget(&mut self, slot: usize, entry: &Entry) {
@@ -444,7 +443,7 @@ impl SeriesTable {
             let id = SeriesId(slot as u32);
             series.insert_unique(self.hash(id), id, |id| self.hash(*id));
         }
-        Search { series, sets: self.sets.index(&HASHING) }
+        Search { series, sets: self.sets.index() }
     }
 
     /// A compact table that learned nothing new in a round gives back what it learned by, and what growing left over.

@@ -1,107 +1,116 @@
 //! The label sets of a table, each once: what a series has beside the metric's name and its target's base labels.
 //!
 //! A set is written as pairs in the order of names, texts with their length before them. It says only how a series' labels differ from
-//! the base: a base label that a series does not have stands in it with an empty value. So equal labels are equal bytes.
+//! the base: a base label that a series does not have stands in it with an empty value. So equal labels are equal bytes, and sets that
+//! many targets have (a sensor of one model, a table's name) stand once in the process.
 
 use std::iter::Peekable;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use hashbrown::HashTable;
 use model::{Labels, LabelsIter, METRIC_NAME};
 
-/// Names a set; good while a series has it.
-pub(crate) type SetId = u32;
+use super::HASHING;
 
-/// Bytes of no set below which nothing is moved together.
-const GARBAGE_MIN: usize = 1024;
+/// Names a set in its table; good while a series has it.
+pub(crate) type SetId = u32;
 
 #[derive(Debug, Default)]
 pub(super) struct Sets {
-    bytes: Vec<u8>,
-    spans: Vec<Span>,
+    places: Vec<Place>,
     free: Vec<SetId>,
-    garbage: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    at: u32,
-    len: u32,
-    /// Series that have it.
+#[derive(Debug)]
+struct Place {
+    bytes: Arc<[u8]>,
+    /// Series of this table that have it.
     uses: u32,
+}
+
+struct Known {
+    table: HashTable<Arc<[u8]>>,
+    /// Looked through for sets that no table has any more when there are so many.
+    purge_at: usize,
+}
+
+/// Sets below which nothing is looked through.
+const PURGE_AT_MIN: usize = 1024;
+
+static KNOWN: LazyLock<Mutex<Known>> =
+    LazyLock::new(|| Mutex::new(Known { table: HashTable::new(), purge_at: PURGE_AT_MIN }));
+
+/// The one copy of a set.
+fn shared(bytes: &[u8]) -> Arc<[u8]> {
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let hash = |bytes: &[u8]| HASHING.hash_one(bytes);
+    let Known { table, purge_at } = &mut *known;
+    if let Some(same) = table.find(hash(bytes), |known| **known == *bytes) {
+        return same.clone();
+    }
+    if table.len() >= *purge_at {
+        table.retain(|set| Arc::strong_count(set) > 1);
+        *purge_at = (2 * table.len()).max(PURGE_AT_MIN);
+        table.shrink_to(*purge_at, |set| hash(set));
+    }
+    let set: Arc<[u8]> = bytes.into();
+    table.insert_unique(hash(bytes), set.clone(), |set| hash(set));
+    set
 }
 
 impl Sets {
     pub(super) fn bytes(&self, set: SetId) -> &[u8] {
-        let span = self.spans[set as usize];
-        &self.bytes[span.at as usize..][..span.len as usize]
+        &self.places[set as usize].bytes
     }
 
     /// Sets, free places among them.
     pub(super) fn len(&self) -> usize {
-        self.spans.len()
+        self.places.len()
     }
 
     /// Adds a set that is not there yet, without a use.
     pub(super) fn add(&mut self, bytes: &[u8]) -> SetId {
-        let at = u32::try_from(self.bytes.len()).expect("the labels of one target are far below 4 GiB");
-        let len = u32::try_from(bytes.len()).expect("the labels of one series are far below 4 GiB");
-        self.bytes.extend_from_slice(bytes);
-        let span = Span { at, len, uses: 0 };
+        let place = Place { bytes: shared(bytes), uses: 0 };
         if let Some(set) = self.free.pop() {
-            self.spans[set as usize] = span;
+            self.places[set as usize] = place;
             return set;
         }
-        self.spans.push(span);
-        (self.spans.len() - 1) as SetId
+        self.places.push(place);
+        (self.places.len() - 1) as SetId
     }
 
     pub(super) fn take(&mut self, set: SetId) {
-        self.spans[set as usize].uses += 1;
+        self.places[set as usize].uses += 1;
     }
 
-    /// A series is gone; whether its set went with it.
-    pub(super) fn give_back(&mut self, set: SetId) -> bool {
-        let span = &mut self.spans[set as usize];
-        span.uses -= 1;
-        if span.uses > 0 {
-            return false;
+    /// A series is gone, perhaps its set with it.
+    pub(super) fn give_back(&mut self, set: SetId) {
+        let place = &mut self.places[set as usize];
+        place.uses -= 1;
+        if place.uses == 0 {
+            place.bytes = shared(&[]);
+            self.free.push(set);
         }
-        self.garbage += span.len as usize;
-        span.len = 0;
-        self.free.push(set);
-        true
-    }
-
-    /// Moves together what is left where much is gone.
-    pub(super) fn tidy(&mut self) {
-        if self.garbage < GARBAGE_MIN || self.garbage < self.bytes.len() / 2 {
-            return;
-        }
-        let old = std::mem::take(&mut self.bytes);
-        self.bytes.reserve_exact(old.len() - self.garbage);
-        for span in &mut self.spans {
-            let at = self.bytes.len() as u32;
-            self.bytes.extend_from_slice(&old[span.at as usize..][..span.len as usize]);
-            span.at = at;
-        }
-        self.garbage = 0;
     }
 
     pub(super) fn shrink(&mut self) {
-        self.bytes.shrink_to_fit();
-        self.spans.shrink_to_fit();
+        self.places.shrink_to_fit();
     }
 
+    /// Bytes of the table's own; sets that other tables have too are not counted.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + self.spans.capacity() * size_of::<Span>() + self.free.capacity() * 4
+        // The process' list of sets has one, the place the other.
+        let own = self.places.iter().filter(|place| Arc::strong_count(&place.bytes) <= 2);
+        let texts: usize = own.map(|place| place.bytes.len() + 16).sum();
+        texts + self.places.capacity() * size_of::<Place>() + self.free.capacity() * 4
     }
 
     /// All sets that series have, by their bytes.
-    pub(super) fn index(&self, hashing: &ahash::RandomState) -> HashTable<SetId> {
-        let mut index = HashTable::with_capacity(self.spans.len());
-        for (set, _) in self.spans.iter().enumerate().filter(|(_, span)| span.uses > 0) {
+    pub(super) fn index(&self) -> HashTable<SetId> {
+        let mut index = HashTable::with_capacity(self.places.len());
+        for (set, _) in self.places.iter().enumerate().filter(|(_, place)| place.uses > 0) {
             let set = set as SetId;
-            let hash = |set: &SetId| hashing.hash_one(self.bytes(*set));
+            let hash = |set: &SetId| HASHING.hash_one(self.bytes(*set));
             index.insert_unique(hash(&set), set, hash);
         }
         index
