@@ -17,15 +17,8 @@ pub(crate) type SetId = u32;
 
 #[derive(Debug, Default)]
 pub(super) struct Sets {
-    places: Vec<Place>,
+    places: Vec<Arc<[u8]>>,
     free: Vec<SetId>,
-}
-
-#[derive(Debug)]
-struct Place {
-    bytes: Arc<[u8]>,
-    /// Series of this table that have it.
-    uses: u32,
 }
 
 struct Known {
@@ -60,7 +53,7 @@ fn shared(bytes: &[u8]) -> Arc<[u8]> {
 
 impl Sets {
     pub(super) fn bytes(&self, set: SetId) -> &[u8] {
-        &self.places[set as usize].bytes
+        &self.places[set as usize]
     }
 
     /// Sets, free places among them.
@@ -68,9 +61,9 @@ impl Sets {
         self.places.len()
     }
 
-    /// Adds a set that is not there yet, without a use.
+    /// Adds a set that is not there yet.
     pub(super) fn add(&mut self, bytes: &[u8]) -> SetId {
-        let place = Place { bytes: shared(bytes), uses: 0 };
+        let place = shared(bytes);
         if let Some(set) = self.free.pop() {
             self.places[set as usize] = place;
             return set;
@@ -79,17 +72,15 @@ impl Sets {
         (self.places.len() - 1) as SetId
     }
 
-    pub(super) fn take(&mut self, set: SetId) {
-        self.places[set as usize].uses += 1;
-    }
-
-    /// A series is gone, perhaps its set with it.
-    pub(super) fn give_back(&mut self, set: SetId) {
-        let place = &mut self.places[set as usize];
-        place.uses -= 1;
-        if place.uses == 0 {
-            place.bytes = shared(&[]);
-            self.free.push(set);
+    /// Gives back what no series has any more.
+    pub(super) fn keep_only(&mut self, used: impl Iterator<Item = SetId>) {
+        let mut is_used = vec![false; self.places.len()];
+        used.for_each(|set| is_used[set as usize] = true);
+        self.free.clear();
+        let none = shared(&[]);
+        for (set, _) in is_used.iter().enumerate().filter(|(_, is_used)| !**is_used) {
+            self.places[set] = none.clone();
+            self.free.push(set as SetId);
         }
     }
 
@@ -100,15 +91,17 @@ impl Sets {
     /// Bytes of the table's own; sets that other tables have too are not counted.
     pub(super) fn memory_bytes(&self) -> usize {
         // The process' list of sets has one, the place the other.
-        let own = self.places.iter().filter(|place| Arc::strong_count(&place.bytes) <= 2);
-        let texts: usize = own.map(|place| place.bytes.len() + 16).sum();
-        texts + self.places.capacity() * size_of::<Place>() + self.free.capacity() * 4
+        let own = self.places.iter().filter(|place| Arc::strong_count(place) <= 2);
+        let texts: usize = own.map(|place| place.len() + 16).sum();
+        texts + self.places.capacity() * size_of::<Arc<[u8]>>() + self.free.capacity() * 4
     }
 
     /// All sets that series have, by their bytes.
     pub(super) fn index(&self) -> HashTable<SetId> {
         let mut index = HashTable::with_capacity(self.places.len());
-        for (set, _) in self.places.iter().enumerate().filter(|(_, place)| place.uses > 0) {
+        let mut is_free = vec![false; self.places.len()];
+        self.free.iter().for_each(|set| is_free[*set as usize] = true);
+        for (set, _) in is_free.iter().enumerate().filter(|(_, is_free)| !**is_free) {
             let set = set as SetId;
             let hash = |set: &SetId| HASHING.hash_one(self.bytes(*set));
             index.insert_unique(hash(&set), set, hash);

@@ -8,7 +8,7 @@
 //! beyond, each round says the last value again. The same after rounds in which the device was silent, which ended all its series.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use model::Timestamp;
@@ -23,14 +23,36 @@ pub(super) const RESENT_ABOVE: Duration = Duration::from_secs(240);
 /// Silent rounds after which what was held is given up: the table of series forgets soon after.
 const SILENT_ROUNDS_MAX: u64 = SeriesTable::FORGET_AFTER_ROUNDS / 2;
 
-/// A table or a group of scalars.
-#[derive(Debug)]
-struct Poll {
+/// What a profile says of a table or a group of scalars.
+#[derive(Debug, PartialEq)]
+struct Terms {
     name: Arc<str>,
     /// How often it is worth asking.
     pause: Duration,
     /// How often it may be asked.
     floor: Duration,
+}
+
+impl Terms {
+    /// Those of a table, once for all devices: most of ten thousand are asked for the same tables.
+    fn of(name: &Arc<str>, class: Class, budget: &Budget) -> Arc<Self> {
+        static KNOWN: Mutex<Vec<Weak<Terms>>> = Mutex::new(Vec::new());
+        let terms = Self { name: name.clone(), pause: class.pause(), floor: floor(class, budget) };
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known.iter().filter_map(Weak::upgrade).find(|known| **known == terms) {
+            return same;
+        }
+        known.retain(|known| known.strong_count() > 0);
+        let terms = Arc::new(terms);
+        known.push(Arc::downgrade(&terms));
+        terms
+    }
+}
+
+/// A table or a group of scalars.
+#[derive(Debug)]
+struct Poll {
+    terms: Arc<Terms>,
     /// When it was last asked.
     asked: Option<Instant>,
     /// What the last poll brought.
@@ -40,7 +62,7 @@ struct Poll {
     /// Whether it was read to its end, once it had anything to be said about.
     complete: Option<bool>,
     /// Columns that the device itself refuses.
-    refuses: Option<Vec<bool>>,
+    refuses: Option<Box<[bool]>>,
     held: Vec<(SeriesId, f64)>,
     /// How many of these were held before this round, where that brought only a part.
     older: u32,
@@ -81,9 +103,7 @@ pub(super) fn floor(class: Class, budget: &Budget) -> Duration {
 impl Poll {
     fn new(name: &Arc<str>, class: Class, budget: &Budget) -> Self {
         Self {
-            name: name.clone(),
-            pause: class.pause(),
-            floor: floor(class, budget),
+            terms: Terms::of(name, class, budget),
             asked: None,
             came: Came::All,
             read: None,
@@ -97,18 +117,19 @@ impl Poll {
     fn is_due(&self, now: Instant, interval: Duration) -> bool {
         let Some(asked) = self.asked else { return true };
         let past = now.saturating_duration_since(asked);
-        let pause = if self.came != Came::All { self.pause.min(RESENT_ABOVE) } else { self.pause };
+        let pause =
+            if self.came != Came::All { self.terms.pause.min(RESENT_ABOVE) } else { self.terms.pause };
         // What is asked for in every round is never measured.
-        (pause.is_zero() || past + interval / 2 >= pause) && past >= self.floor
+        (pause.is_zero() || past + interval / 2 >= pause) && past >= self.terms.floor
     }
 
     /// Whether rounds lie between two polls.
     fn is_rare(&self, interval: Duration) -> bool {
-        self.pause.max(self.floor) > interval + interval / 2
+        self.terms.pause.max(self.terms.floor) > interval + interval / 2
     }
 
     fn is_resent(&self) -> bool {
-        self.pause.max(self.floor) > RESENT_ABOVE
+        self.terms.pause.max(self.terms.floor) > RESENT_ABOVE
     }
 }
 
@@ -128,10 +149,10 @@ impl Polls {
     pub(super) fn is_due(&self, at: usize, now: Instant) -> bool {
         let poll = &self.polls[at];
         let allowed = || {
-            let ago = self.budgets.last_asked(&self.device, &poll.name, Moment::of(now));
-            ago.is_none_or(|ago| ago >= poll.floor)
+            let ago = self.budgets.last_asked(&self.device, &poll.terms.name, Moment::of(now));
+            ago.is_none_or(|ago| ago >= poll.terms.floor)
         };
-        poll.is_due(now, self.interval) && (poll.floor.is_zero() || allowed())
+        poll.is_due(now, self.interval) && (poll.terms.floor.is_zero() || allowed())
     }
 
     /// These are asked for now: noted before, so that whatever becomes of the round, their budgets hold. Says what went wrong.
@@ -139,12 +160,12 @@ impl Polls {
         let mut fault = None;
         for at in due {
             let poll = &mut self.polls[at];
-            if poll.floor.is_zero() {
+            if poll.terms.floor.is_zero() {
                 continue;
             }
             poll.asked = Some(now);
-            if let Err(error) = self.budgets.note(&self.device, &poll.name, Moment::of(now)) {
-                fault = Some(format!("cannot keep when {} was asked for: {error}", poll.name));
+            if let Err(error) = self.budgets.note(&self.device, &poll.terms.name, Moment::of(now)) {
+                fault = Some(format!("cannot keep when {} was asked for: {error}", poll.terms.name));
             }
         }
         fault
@@ -152,7 +173,7 @@ impl Polls {
 
     /// The device restarted: all is asked for again as soon as budgets allow.
     pub(super) fn restart(&mut self) {
-        for poll in self.polls.iter_mut().filter(|poll| poll.floor.is_zero()) {
+        for poll in self.polls.iter_mut().filter(|poll| poll.terms.floor.is_zero()) {
             poll.asked = None;
         }
     }
@@ -190,9 +211,9 @@ impl Polls {
 
     /// Whether a table counts as whole where the device itself refuses columns: if it always did.
     pub(super) fn is_whole(&mut self, at: usize, refused: impl Iterator<Item = bool>) -> bool {
-        let refused: Vec<bool> = refused.collect();
+        let refused: Box<[bool]> = refused.collect();
         let known = self.polls[at].refuses.get_or_insert_with(|| refused.clone());
-        known.iter().zip(&refused).all(|(known, now)| *known || !now)
+        known.iter().zip(&*refused).all(|(known, now)| *known || !now)
     }
 
     /// A value that came.
@@ -254,16 +275,16 @@ impl Polls {
     pub(super) fn report(&self, round: &mut Round<'_>) {
         for (at, poll) in self.polls.iter().enumerate() {
             if let Some(complete) = poll.complete.filter(|_| at < self.tables) {
-                round.metric(&own::WALK_COMPLETE, &[&poll.name], f64::from(u8::from(complete)));
+                round.metric(&own::WALK_COMPLETE, &[&poll.terms.name], f64::from(u8::from(complete)));
             }
             if let Some(read) =
                 poll.read.filter(|_| poll.is_resent() && (at >= self.tables || poll.complete.is_some()))
             {
-                round.metric(&own::LAST_POLL, &[&poll.name], read.as_millis() as f64 / 1000.0);
+                round.metric(&own::LAST_POLL, &[&poll.terms.name], read.as_millis() as f64 / 1000.0);
             }
         }
         for (&(at, reason), &count) in &self.early {
-            round.metric(&own::WALKS_ENDED_EARLY, &[&self.polls[at].name, reason], count as f64);
+            round.metric(&own::WALKS_ENDED_EARLY, &[&self.polls[at].terms.name, reason], count as f64);
         }
     }
 }
