@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::*;
 use crate::community::Community;
+use crate::datum::Datum;
 use crate::message::Version;
 use crate::oid::Oid;
-use crate::pretend::{Agent, Held, Misdeed};
+use crate::pretend::{Agent, Misdeed};
 use crate::value::Value;
 
 fn oid(text: &str) -> Oid {
@@ -14,11 +15,11 @@ fn oid(text: &str) -> Oid {
 }
 
 /// Two columns of 40 rows, and sysUpTime.
-fn cells() -> Vec<(Oid, Held)> {
+fn cells() -> Vec<(Oid, Datum)> {
     let cell =
-        |c: u32, r: u32| (oid("1.3.6.1.9").child(&[c, r]).expect("short"), Held::Counter32(c * 100 + r));
+        |c: u32, r: u32| (oid("1.3.6.1.9").child(&[c, r]).expect("short"), Datum::Counter32(c * 100 + r));
     let mut cells: Vec<_> = (1..=2).flat_map(|c| (1..=40).map(move |r| cell(c, r))).collect();
-    cells.push((oid("1.3.6.1.2.1.1.3.0"), Held::TimeTicks(7)));
+    cells.push((oid("1.3.6.1.2.1.1.3.0"), Datum::TimeTicks(7)));
     cells
 }
 
@@ -95,6 +96,17 @@ async fn reads_over_ipv6_and_from_an_own_address() {
     let harvest =
         engine.handle().run(job(Target { bind: nowhere, ..target("nowhere", agent.address()) })).await;
     assert_eq!(harvest.tables[0].failure(), Some((0, &Reason::Unreachable)));
+}
+
+#[tokio::test]
+async fn a_text_of_60_kb_comes_whole_over_a_socket() {
+    let engine = Engine::start(Options::default()).expect("a thread");
+    let agent = Agent::start("public", cells()).await;
+    let (name, text) = (oid("1.3.6.1.2.1.1.3.0"), vec![b'x'; 60_000]);
+    agent.set(name, Datum::Bytes(text.clone()));
+    let harvest = engine.handle().run(job(target("sw", agent.address()))).await;
+    assert_eq!(harvest.scalar(0), Some(Value::OctetString(&text)));
+    assert_eq!((harvest.tables[0].failure(), engine.stats().cut_off), (None, 0));
 }
 
 #[tokio::test]

@@ -6,11 +6,12 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::community::Community;
+use crate::datum::Datum;
 use crate::engine::harvest::BadPacket;
 use crate::engine::target::Site;
 use crate::oid::Oid;
 use crate::pdu::{ErrorStatus, Pdu};
-use crate::pretend::{Held, Misdeed, State};
+use crate::pretend::{Misdeed, State};
 use crate::round::{Cell, Table, TableHarvest};
 use crate::usm::{AuthProtocol, Authority, Context, PrivProtocol, Served, User};
 use crate::value::Value;
@@ -63,7 +64,7 @@ impl Node {
         let cells = (1..=columns)
             .flat_map(|c| (1..=rows).map(move |r| (column(c).child(&[r]).expect("short"), held(c, r))));
         let mut state = State { cells: cells.collect(), ..State::default() };
-        state.cells.insert(sys_up_time(), Held::TimeTicks(4242));
+        state.cells.insert(sys_up_time(), Datum::TimeTicks(4242));
         let delay = ms(10);
         let community = "public";
         Self { state, community, authority: None, delay, source: None, well_until: 0, forged: Vec::new() }
@@ -91,8 +92,8 @@ impl Node {
     }
 }
 
-fn held(column: u32, row: u32) -> Held {
-    if column == 3 { Held::text("eth0") } else { Held::Counter32(column * 1000 + row) }
+fn held(column: u32, row: u32) -> Datum {
+    if column == 3 { Datum::text("eth0") } else { Datum::Counter32(column * 1000 + row) }
 }
 
 fn serve(authority: &mut Authority, state: &State, now: Duration, packet: &[u8]) -> Option<Vec<u8>> {
@@ -258,13 +259,13 @@ fn job(target: &Arc<Target>) -> Job {
 }
 
 /// The table's values by column and row.
-fn values(harvest: &Harvest) -> BTreeMap<(u16, u32), Held> {
+fn values(harvest: &Harvest) -> BTreeMap<(u16, u32), Datum> {
     let mut got = BTreeMap::new();
     for Cell { column, index, value } in harvest.tables[0].cells() {
         let held = match value {
-            Value::Counter32(number) => Held::Counter32(number),
-            Value::OctetString(bytes) => Held::Bytes(bytes.to_vec()),
-            Value::Integer(number) => Held::Integer(number),
+            Value::Counter32(number) => Datum::Counter32(number),
+            Value::OctetString(bytes) => Datum::Bytes(bytes.to_vec()),
+            Value::Integer(number) => Datum::Integer(number),
             other => panic!("{other:?}"),
         };
         let row = index.single().expect("one arc");

@@ -1,6 +1,86 @@
-//! The list of faults: each with its device.
+//! The list of faults: each with its device. [`FAULTS`] says which test is whose.
 
 use super::*;
+
+/// What devices and paths do, and the tests that fail if the engine did not bear it. Named by the functions themselves, so that none can
+/// go without this list knowing. What the single parts do about the same faults stands beside them: `round/tests.rs` (what a reply may
+/// hold), `usm/tests.rs` (who is believed), `engine/tests.rs` (over real sockets), and the agent's input (events: a restart, a sysUpTime that
+/// wrapped).
+const FAULTS: &[(&str, &[fn()])] = &[
+    ("no reply", &[no_reply, a_silent_table_is_parked_and_the_others_are_read]),
+    ("a reply to another request", &[a_reply_to_another_request_is_passed_over]),
+    (
+        "duplicated datagrams",
+        &[duplicates_are_counted_and_harmless, the_reply_to_the_request_before_is_not_taken_for_this_ones],
+    ),
+    (
+        "late datagrams",
+        &[late_replies_are_counted_and_harmless, a_reply_to_the_first_try_still_counts_and_measures_the_path],
+    ),
+    ("wrong source", &[wrong_source_and_what_allows_it]),
+    ("wrong port", &[wrong_port]),
+    ("wrong version", &[wrong_version_and_community]),
+    ("wrong community", &[wrong_version_and_community]),
+    (
+        "wrong user",
+        &[
+            v3::a_wrong_user_is_named_and_the_next_credential_tried,
+            v3::replies_of_another_user_engine_or_context_are_passed_over,
+        ],
+    ),
+    ("wrong engine id", &[v3::replies_of_another_user_engine_or_context_are_passed_over]),
+    ("truncated lengths", &[truncated_over_long_and_indefinite, rubbish_is_no_sign_of_life]),
+    ("trailing bytes", &[trailing_bytes_are_passed_over]),
+    ("over-long lengths", &[truncated_over_long_and_indefinite]),
+    ("indefinite lengths", &[truncated_over_long_and_indefinite]),
+    ("unknown tags", &[bad_tags_numbers_and_names]),
+    ("bad INTEGER lengths", &[bad_tags_numbers_and_names]),
+    ("bad OID lengths", &[bad_tags_numbers_and_names]),
+    ("bad Counter64 lengths", &[bad_tags_numbers_and_names, an_empty_counter64_hurts_its_column_alone]),
+    ("OIDs beyond 128 arcs", &[bad_tags_numbers_and_names]),
+    ("arcs of 2^31 and more", &[arcs_of_2_to_the_31_and_more_are_good]),
+    ("an empty varbind list", &[replies_without_bindings_end_with_their_reason]),
+    ("descending OIDs", &[names_that_do_not_grow_end_a_table]),
+    ("repeating OIDs", &[names_that_do_not_grow_end_a_table]),
+    ("endlessly increasing OIDs", &[a_table_without_end_ends_at_its_bound]),
+    ("noSuchObject in the middle of a bulk", &[exceptions_in_the_middle_of_a_bulk_are_left_out]),
+    ("noSuchInstance in the middle of a bulk", &[exceptions_in_the_middle_of_a_bulk_are_left_out]),
+    ("endOfMibView in the middle of a bulk", &[exceptions_in_the_middle_of_a_bulk_are_left_out]),
+    ("tooBig above N repetitions", &[too_big_and_broken_bulk_are_worked_around]),
+    ("genErr on one column", &[an_error_on_one_column_ends_it_alone, every_status_ends_a_round]),
+    ("60 kB strings", &[texts_of_60_kb_come_whole]),
+    ("fewer varbinds than asked", &[fewer_and_more_bindings_than_asked_for]),
+    ("more varbinds than asked", &[fewer_and_more_bindings_than_asked_for]),
+    ("rows that vanish between requests", &[rows_that_vanish_between_requests]),
+    ("a reboot in mid-walk", &[a_reboot_in_mid_walk_ends_in_reasons_and_the_next_round_is_whole]),
+    ("a sysUpTime wrap in mid-walk", &[a_reboot_in_mid_walk_ends_in_reasons_and_the_next_round_is_whole]),
+    (
+        "an engine reboot in mid-walk",
+        &[v3::a_reboot_in_mid_walk_does_not_hurt, v3::an_engine_that_reboots_is_followed_in_one_round_trip],
+    ),
+    (
+        "v3 report storms",
+        &[
+            v3::a_storm_of_forged_reports_changes_nothing,
+            v3::forged_reports_to_the_very_request_do_not_stop_it,
+        ],
+    ),
+    ("forged reports", &[v3::forged_reports_to_the_very_request_do_not_stop_it]),
+    ("a device that answers every third request", &[a_device_that_answers_every_third_request]),
+    ("loss of 20 %", &[loss_and_reordering_of_a_fifth, v3::loss_of_a_fifth_is_survived]),
+    ("reordering of 20 %", &[loss_and_reordering_of_a_fifth, v3::loss_of_a_fifth_is_survived]),
+    ("the same behind a cipher", &[v3::misdeeds_behind_the_cipher_end_in_reasons]),
+    ("bytes that are nothing", &[rubbish_from_anywhere_changes_nothing, rubbish_is_no_sign_of_life]),
+];
+
+#[test]
+fn every_fault_stands_once_and_has_its_tests() {
+    let mut names: Vec<&str> = FAULTS.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), FAULTS.len());
+    assert!(FAULTS.iter().all(|(_, tests)| !tests.is_empty()));
+}
 
 /// Reads a device that does this wrong; the table must come whole all the same.
 #[track_caller]
@@ -53,6 +133,19 @@ fn a_reply_to_another_request_is_passed_over() {
 fn duplicates_are_counted_and_harmless() {
     let (_, stats) = whole(&[Misdeed::Duplicate]);
     assert_eq!((stats.duplicate, stats.replies), (stats.requests, stats.requests));
+}
+
+/// Each reply comes again while the next request, of the same slot, waits for its own.
+#[test]
+fn the_reply_to_the_request_before_is_not_taken_for_this_ones() {
+    let mut net = Net::new([Node::new(3, 20)]);
+    let (mut twin, mut before) = (Node::new(3, 20), Vec::new());
+    let harvest = v3::overheard(&mut net, job(&Arc::new(target(1))), |packet| {
+        std::mem::replace(&mut before, twin.replies(Duration::ZERO, packet))
+    });
+    assert_whole(&harvest);
+    let stats = net.core.stats;
+    assert!(stats.requests > 2 && stats.duplicate == stats.requests - 1, "{stats:?}");
 }
 
 #[test]
@@ -220,15 +313,26 @@ fn bad_tags_numbers_and_names() {
     spoiled(Misdeed::RawName(vec![0x2b, 0x81]), "cut off");
 }
 
+/// What some agents send of a counter that they do not keep: a Counter64 of no octets.
+#[test]
+fn an_empty_counter64_hurts_its_column_alone() {
+    let mut net = Net::new([Node { well_until: 1, ..Node::bad(&[Misdeed::BadCounter]) }]);
+    let harvest = net.run(job(&Arc::new(target(1))));
+    let reasons = &harvest.tables[0].reasons;
+    assert!(reasons.iter().any(|reason| matches!(reason, Reason::Malformed(_))), "{reasons:?}");
+    assert!(reasons.iter().any(Reason::is_complete), "{reasons:?}");
+    assert!(!harvest.tables[0].rows.is_empty());
+}
+
 #[test]
 fn arcs_of_2_to_the_31_and_more_are_good() {
     let mut net = Net::new([Node::new(3, 20)]);
     for row in [1 << 31, u32::MAX] {
-        net.node(1).state.cells.insert(column(1).child(&[row]).expect("short"), Held::Counter32(7));
+        net.node(1).state.cells.insert(column(1).child(&[row]).expect("short"), Datum::Counter32(7));
     }
     let harvest = net.run(job(&Arc::new(target(1))));
     assert!(harvest.tables[0].is_whole());
-    assert_eq!(values(&harvest)[&(1, u32::MAX)], Held::Counter32(7));
+    assert_eq!(values(&harvest)[&(1, u32::MAX)], Datum::Counter32(7));
 }
 
 #[test]
@@ -261,10 +365,14 @@ fn a_table_without_end_ends_at_its_bound() {
 #[test]
 fn exceptions_in_the_middle_of_a_bulk_are_left_out() {
     let mut net = Net::new([Node::new(3, 20)]);
-    net.node(1).state.cells.insert(column(2).child(&[7]).expect("short"), Held::NoSuchObject);
+    net.node(1).state.cells.insert(column(2).child(&[7]).expect("short"), Datum::NoSuchObject);
     let harvest = net.run(job(&Arc::new(target(1))));
     assert_eq!((harvest.tables[0].failure(), harvest.tables[0].rows.len()), (None, 59));
-    net.node(1).state.cells.insert(column(2).child(&[7]).expect("short"), Held::EndOfMibView);
+    net.node(1).state.cells.insert(column(2).child(&[7]).expect("short"), Datum::NoSuchInstance);
+    let harvest = net.run(job(&Arc::new(target(1))));
+    assert_eq!((harvest.tables[0].failure(), harvest.tables[0].rows.len()), (None, 59));
+    assert_eq!(harvest.tables[0].cost.skipped, 1);
+    net.node(1).state.cells.insert(column(2).child(&[7]).expect("short"), Datum::EndOfMibView);
     let harvest = net.run(job(&Arc::new(target(1))));
     assert_eq!(harvest.tables[0].reasons[1], Reason::EndOfMib);
     assert_eq!(harvest.tables[0].rows.len(), 46);
@@ -289,7 +397,9 @@ fn an_error_on_one_column_ends_it_alone() {
     // The row before the sick column's first is the last of the first column.
     assert_eq!(reasons[1], Reason::Status(ErrorStatus::GEN_ERR));
     assert!(reasons[2].is_complete());
-    assert!((1..=20).all(|row| values(&harvest).contains_key(&(3, row))));
+    let values = values(&harvest);
+    // The first column too: it is named where a request for many of its rows reaches into the sick one behind it.
+    assert!((1..=20).all(|row| values.contains_key(&(1, row)) && values.contains_key(&(3, row))));
 }
 
 #[test]
@@ -303,10 +413,10 @@ fn every_status_ends_a_round() {
 #[test]
 fn texts_of_60_kb_come_whole() {
     let mut net = Net::new([Node::new(3, 20)]);
-    net.node(1).state.cells.insert(column(3).child(&[5]).expect("short"), Held::Bytes(vec![b'x'; 60_000]));
+    net.node(1).state.cells.insert(column(3).child(&[5]).expect("short"), Datum::Bytes(vec![b'x'; 60_000]));
     let harvest = net.run(job(&Arc::new(target(1))));
     assert!(harvest.tables[0].is_whole());
-    assert_eq!(values(&harvest)[&(3, 5)], Held::Bytes(vec![b'x'; 60_000]));
+    assert_eq!(values(&harvest)[&(3, 5)], Datum::Bytes(vec![b'x'; 60_000]));
 }
 
 #[test]
@@ -354,7 +464,7 @@ fn a_reboot_in_mid_walk_ends_in_reasons_and_the_next_round_is_whole() {
     net.node(1).state.misdeeds.clear();
     // sysUpTime begins anew, and wraps: raw values, never changed here.
     for ticks in [3, u32::MAX, 0] {
-        net.node(1).state.cells.insert(sys_up_time(), Held::TimeTicks(ticks));
+        net.node(1).state.cells.insert(sys_up_time(), Datum::TimeTicks(ticks));
         let harvest = net.run(job(&target));
         assert_eq!((harvest.tables[0].failure(), harvest.scalar(0)), (None, Some(Value::TimeTicks(ticks))));
     }
@@ -364,7 +474,7 @@ fn a_reboot_in_mid_walk_ends_in_reasons_and_the_next_round_is_whole() {
 fn a_silent_table_is_parked_and_the_others_are_read() {
     let mut net = Net::new([Node::new(3, 20)]);
     let sick = oid("1.3.6.1.4.1.9");
-    net.node(1).state.cells.insert(sick.child(&[1]).expect("short"), Held::Integer(1));
+    net.node(1).state.cells.insert(sick.child(&[1]).expect("short"), Datum::Integer(1));
     let target = Arc::new(target(1));
     let both = || {
         let mut job = job(&target);
@@ -393,7 +503,7 @@ fn a_silent_table_is_parked_and_the_others_are_read() {
 fn a_silent_table_is_parked_in_a_job_of_its_own_too() {
     let mut net = Net::new([Node::new(3, 20)]);
     let sick = oid("1.3.6.1.4.1.9");
-    net.node(1).state.cells.insert(sick.child(&[1]).expect("short"), Held::Integer(1));
+    net.node(1).state.cells.insert(sick.child(&[1]).expect("short"), Datum::Integer(1));
     net.node(1).state.misdeeds = vec![Misdeed::SilentOn(sick.clone())];
     let target = Arc::new(target(1));
     for expected in ["timeout", "parked"] {

@@ -1,6 +1,8 @@
 //! SNMPv3 through the whole engine.
 
 use super::*;
+use crate::pdu::{PduKind, Varbind};
+use crate::v3::{self, Head, Level, Scoped};
 
 fn user(name: &str, passphrase: &str) -> User {
     let auth = Some((AuthProtocol::Sha256, passphrase.as_bytes()));
@@ -39,7 +41,7 @@ fn reads_a_device_after_discovery() {
 }
 
 #[test]
-fn an_engine_that_reboots_is_followed_in_one_round_trip() {
+pub(super) fn an_engine_that_reboots_is_followed_in_one_round_trip() {
     let mut net = Net::new([node(b"engine-one")]);
     let target = good(1);
     net.run(job(&target));
@@ -53,7 +55,7 @@ fn an_engine_that_reboots_is_followed_in_one_round_trip() {
 }
 
 #[test]
-fn a_reboot_in_mid_walk_does_not_hurt() {
+pub(super) fn a_reboot_in_mid_walk_does_not_hurt() {
     let mut net = Net::new([node(b"engine-one")]);
     let target = good(1);
     net.run(job(&target));
@@ -70,7 +72,7 @@ fn a_reboot_in_mid_walk_does_not_hurt() {
 }
 
 #[test]
-fn a_wrong_user_is_named_and_the_next_credential_tried() {
+pub(super) fn a_wrong_user_is_named_and_the_next_credential_tried() {
     let mut net = Net::new([node(b"engine-one")]);
     let harvest = net.run(job(&v3(1, vec![credential("nobody", "authpassword")])));
     let Reason::Refused(why) = &harvest.tables[0].reasons[0] else {
@@ -157,7 +159,7 @@ fn many_changes_of_credentials_leave_a_bounded_memory() {
 }
 
 #[test]
-fn a_storm_of_forged_reports_changes_nothing() {
+pub(super) fn a_storm_of_forged_reports_changes_nothing() {
     let mut net = Net::new([node(b"engine-one"), node(b"engine-two")]);
     let target = good(1);
     net.run(job(&target));
@@ -179,6 +181,96 @@ fn a_storm_of_forged_reports_changes_nothing() {
     assert_eq!(harvest.cost.timeouts, 0);
 }
 
+/// Carries out a job while somebody who sees every request answers it first.
+pub(super) fn overheard(net: &mut Net, job: Job, mut answer: impl FnMut(&[u8]) -> Vec<Vec<u8>>) -> Harvest {
+    let mut harvest = net.submit(job);
+    for _ in 0..1000 {
+        net.core.pump(net.now, &mut net.outbound);
+        for (to, packet) in std::mem::take(&mut net.outbound.packets) {
+            for mut forged in answer(&packet) {
+                net.core.on_datagram(net.now, to, &mut forged);
+            }
+            let replies = net.nodes.get_mut(&to).expect("a node").replies(net.now, &packet);
+            replies.into_iter().for_each(|mut reply| net.core.on_datagram(net.now, to, &mut reply));
+        }
+        if let Ok(harvest) = harvest.try_recv() {
+            return harvest;
+        }
+    }
+    panic!("it does not end: {:?}", net.core.stats);
+}
+
+#[test]
+pub(super) fn forged_reports_to_the_very_request_do_not_stop_it() {
+    let mut net = Net::new([node(b"engine-one")]);
+    // One that has the engine's id and no users: it refuses everything, under the message id that was asked.
+    let id = EngineId::new(b"engine-one").expect("short");
+    let mut stranger = Node {
+        authority: Some(Authority::new(id, 9, Duration::ZERO, [user("else", "otherpassword")])),
+        ..Node::new(3, 20)
+    };
+    for _ in 0..3 {
+        let now = net.now;
+        let harvest = overheard(&mut net, job(&good(1)), |packet| {
+            (0..50).flat_map(|_| stranger.replies(now, packet)).collect()
+        });
+        assert_whole(&harvest);
+        assert_eq!((harvest.cost.timeouts, harvest.cost.retries), (0, 0));
+    }
+    assert!(net.core.stats.refusals > 100, "{:?}", net.core.stats);
+}
+
+/// Without authentication nothing but these says whose a reply is.
+#[test]
+pub(super) fn replies_of_another_user_engine_or_context_are_passed_over() {
+    let nobody = || User::new(b"monitor", None, None).expect("a good name");
+    let (own, other) = (b"engine-one".as_slice(), b"engine-two".as_slice());
+    let id = EngineId::new(own).expect("short");
+    let authority = Authority::new(id, 7, Duration::ZERO, [nobody()]);
+    let mut net = Net::new([Node { authority: Some(authority), ..Node::new(3, 20) }]);
+    let target = v3(1, vec![Credential::User { user: nobody(), context: Context::default() }]);
+    let forged = |packet: &[u8], user: &[u8], engine: &[u8], context: &[u8]| {
+        let message_id = v3::message_id(packet).expect("our own requests are good");
+        let name = sys_up_time();
+        let varbinds = vec![Varbind { name: name.view(), value: Value::TimeTicks(666) }];
+        let pdu = Pdu { kind: PduKind::Response, request_id: message_id, second: 0, third: 0, varbinds };
+        let head = Head {
+            message_id,
+            max_size: 65_507,
+            level: Level::NoAuthNoPriv,
+            reportable: false,
+            engine_id: EngineId::new(engine).expect("short"),
+            boots: 7,
+            time: 5,
+            user,
+            mac: b"",
+            salt: b"",
+        };
+        let (mut out, mut reply) = (Writer::default(), Vec::new());
+        head.write(&mut out, |out| Scoped::write(out, engine, context, |out| pdu.write(out)));
+        out.finish(&mut reply);
+        reply
+    };
+    assert_whole(&net.run(job(&target)));
+    let mut sent = 0;
+    let harvest = overheard(&mut net, job(&target), |packet| {
+        sent += 3;
+        vec![
+            forged(packet, b"somebody", own, b""),
+            forged(packet, b"monitor", other, b""),
+            forged(packet, b"monitor", own, b"vrf-a"),
+        ]
+    });
+    assert_whole(&harvest);
+    assert_eq!(net.core.stats.not_authentic, sent);
+    // The same with everything right is believed: that is what authentication is for.
+    let mut first = true;
+    let harvest = overheard(&mut net, job(&target), |packet| {
+        std::mem::take(&mut first).then(|| forged(packet, b"monitor", own, b"")).into_iter().collect()
+    });
+    assert_eq!(harvest.scalar(0), Some(Value::TimeTicks(666)));
+}
+
 #[test]
 fn an_engine_id_of_two_devices_is_named() {
     let mut net = Net::new([node(b"the-same"), node(b"the-same"), node(b"another")]);
@@ -191,7 +283,7 @@ fn an_engine_id_of_two_devices_is_named() {
 }
 
 #[test]
-fn misdeeds_behind_the_cipher_end_in_reasons() {
+pub(super) fn misdeeds_behind_the_cipher_end_in_reasons() {
     for misdeed in [
         Misdeed::RawValue(0x99, b"x".to_vec()),
         Misdeed::Empty,
@@ -227,7 +319,7 @@ fn a_silent_device_of_v3_costs_one_probe_a_round() {
 }
 
 #[test]
-fn loss_of_a_fifth_is_survived() {
+pub(super) fn loss_of_a_fifth_is_survived() {
     let mut net = Net::new([node(b"engine-one")]);
     (net.loss, net.reorder) = (200, true);
     let target = Arc::new(Target { retries: 3, ..(*good(1)).clone() });
