@@ -4,38 +4,39 @@ use std::path::Path;
 
 use model::{Timestamp, is_stale};
 use serde::Deserialize;
+use snmp::Datum;
 use snmp::Oid;
-use snmp::pretend::{Agent, Held, Misdeed};
+use snmp::pretend::{Agent, Misdeed};
 
 use super::*;
 use crate::series::{Round, SeriesTable};
 
 /// A switch of two ports, as a device would hold it.
-fn switch() -> Vec<(Oid, Held)> {
+fn switch() -> Vec<(Oid, Datum)> {
     let scalars = [
-        ("1.3.6.1.2.1.1.1.0", Held::text("Example switch, version 1")),
-        ("1.3.6.1.2.1.1.2.0", Held::Oid("1.3.6.1.4.1.8072.3.2.10".parse().expect("good"))),
-        ("1.3.6.1.2.1.1.3.0", Held::TimeTicks(12_345)),
-        ("1.3.6.1.2.1.1.5.0", Held::text("sw1")),
-        ("1.3.6.1.2.1.2.1.0", Held::Integer(2)),
+        ("1.3.6.1.2.1.1.1.0", Datum::text("Example switch, version 1")),
+        ("1.3.6.1.2.1.1.2.0", Datum::Oid("1.3.6.1.4.1.8072.3.2.10".parse().expect("good"))),
+        ("1.3.6.1.2.1.1.3.0", Datum::TimeTicks(12_345)),
+        ("1.3.6.1.2.1.1.5.0", Datum::text("sw1")),
+        ("1.3.6.1.2.1.2.1.0", Datum::Integer(2)),
     ];
     let scalars = scalars.into_iter().map(|(oid, held)| (oid.parse().expect("good"), held));
     scalars.chain(port(1, "ge-0", "uplink")).chain(port(2, "ge-1", "")).collect()
 }
 
-fn port(index: u32, name: &str, alias: &str) -> Vec<(Oid, Held)> {
+fn port(index: u32, name: &str, alias: &str) -> Vec<(Oid, Datum)> {
     let cell = |column: &str| format!("1.3.6.1.2.1.{column}.{index}").parse::<Oid>().expect("good");
     vec![
-        (cell("2.2.1.1"), Held::Integer(index as i32)),
-        (cell("2.2.1.2"), Held::text(&format!("Port {name}"))),
-        (cell("2.2.1.3"), Held::Integer(6)),
-        (cell("2.2.1.6"), Held::Bytes(vec![0, 0x1a, 0x2b, 0x3c, 0x4d, 0x5e])),
-        (cell("2.2.1.8"), Held::Integer(1)),
-        (cell("2.2.1.10"), Held::Counter32(4_000_000_000)),
-        (cell("31.1.1.1.1"), Held::text(name)),
-        (cell("31.1.1.1.6"), Held::Counter64(5_000_000_000)),
-        (cell("31.1.1.1.15"), Held::Gauge32(1000)),
-        (cell("31.1.1.1.18"), Held::text(alias)),
+        (cell("2.2.1.1"), Datum::Integer(index as i32)),
+        (cell("2.2.1.2"), Datum::text(format!("Port {name}"))),
+        (cell("2.2.1.3"), Datum::Integer(6)),
+        (cell("2.2.1.6"), Datum::Bytes(vec![0, 0x1a, 0x2b, 0x3c, 0x4d, 0x5e])),
+        (cell("2.2.1.8"), Datum::Integer(1)),
+        (cell("2.2.1.10"), Datum::Counter32(4_000_000_000)),
+        (cell("31.1.1.1.1"), Datum::text(name)),
+        (cell("31.1.1.1.6"), Datum::Counter64(5_000_000_000)),
+        (cell("31.1.1.1.15"), Datum::Gauge32(1000)),
+        (cell("31.1.1.1.18"), Datum::text(alias)),
     ]
 }
 
@@ -93,7 +94,7 @@ impl Poller {
 }
 
 impl Bench {
-    async fn new(cells: Vec<(Oid, Held)>, settings: &str) -> Self {
+    async fn new(cells: Vec<(Oid, Datum)>, settings: &str) -> Self {
         let agent = Agent::start("public", cells).await;
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("community"), "public\n").expect("a good disk");
@@ -195,7 +196,7 @@ async fn a_column_that_fails_is_named_and_takes_nothing_with_it() {
     for column in 2..=5 {
         bench
             .agent
-            .set(format!("1.3.6.1.2.1.31.1.1.1.{column}.1").parse().expect("good"), Held::Counter32(0));
+            .set(format!("1.3.6.1.2.1.31.1.1.1.{column}.1").parse().expect("good"), Datum::Counter32(0));
     }
     bench.agent.misbehave([Misdeed::GenErr("1.3.6.1.2.1.31.1.1.1.6".parse().expect("good"))]);
     let (series, error) = bench.round().await;
