@@ -536,6 +536,8 @@ impl State {
         if is_here && !self.kept.done.contains(sequence) {
             self.lose_damaged(sequence, sequence, None);
         }
+        // Whatever became of it: it is not claimed again, at once and for ever.
+        self.recent.retain(|(place, _)| place.sequence != sequence);
     }
 
     /// What became of a batch that was claimed.
@@ -584,6 +586,8 @@ impl State {
         let in_memory = self.memory.first_key_value().map(|(sequence, _)| *sequence);
         let first = [on_disk, in_memory].into_iter().flatten().min().unwrap_or(self.kept.next);
         self.kept.done.forget_below(first);
+        // What is forgotten would look as if it were still to be sent.
+        self.recent.retain(|(place, _)| place.sequence >= first);
         self.dirty = true;
     }
 

@@ -527,6 +527,23 @@ async fn what_is_shed_while_it_is_claimed_is_lost_once() {
     let why = spool.read(claim).expect_err("it has gone");
     spool.settle_unreadable(claim, &why);
     assert_eq!(spool.state().kept.losses.iter().map(|loss| loss.cause).collect::<Vec<_>>(), [Cause::Shed]);
+    assert!(spool.claim(Lane::Live).is_none(), "it was claimed again, at once and for ever");
+}
+
+/// What is done is forgotten with its segment: it was then claimed as if it were still to be sent, and could not be read.
+#[tokio::test]
+async fn what_went_with_its_segment_is_not_claimed_again() {
+    let mut bench = Bench::new(SyncPolicy::Always);
+    let spool = bench.open(1);
+    bench.append(&spool).await;
+    let (_, batch) = next(&spool).expect("one batch");
+    spool.settle(&batch.identity, Outcome::Delivered);
+    spool.journal.rotate().expect("a good disk");
+    bench.append(&spool).await;
+    spool.maintain(Duration::ZERO).expect("a good disk");
+    let (_, second) = next(&spool).expect("the other batch");
+    spool.settle(&second.identity, Outcome::Delivered);
+    assert!(spool.claim(Lane::Live).is_none() && spool.claim(Lane::Backlog).is_none());
 }
 
 /// Text that does not compress.
