@@ -92,6 +92,8 @@ struct Inner {
     ready_bytes: usize,
     /// A report, not a list: a disk that hangs takes nothing for as long as it hangs.
     lost: Losses,
+    /// The same on the boot scale: told once anybody knows the time.
+    lost_unstamped: Losses,
     batches: u64,
 }
 
@@ -119,6 +121,7 @@ impl Batcher {
             ready: VecDeque::new(),
             ready_bytes: 0,
             lost: Losses::none(),
+            lost_unstamped: Losses::none(),
             batches: 0,
         };
         Self { clock, inner: Mutex::new(inner), wake: Notify::new(), full: Notify::new() }
@@ -194,9 +197,19 @@ impl Batcher {
         inner.ready.drain(..).collect()
     }
 
-    /// What was shed because nobody took it, since the last call.
+    /// What was shed because nobody took it, since the last call, on the wall scale.
     pub(crate) fn take_losses(&self) -> Losses {
-        self.inner().lost.take()
+        let mut inner = self.inner();
+        let mut losses = inner.lost.take();
+        if !inner.lost_unstamped.is_empty()
+            && let Some(offset_ms) = self.clock.boot_offset_ms()
+        {
+            let stamp = |time: Timestamp| Timestamp::from_millis(time.as_millis().saturating_add(offset_ms));
+            for loss in &inner.lost_unstamped.take() {
+                losses.add(Loss { from: stamp(loss.from), to: stamp(loss.to), ..*loss });
+            }
+        }
+        losses
     }
 
     /// Batches made since the start.
@@ -303,7 +316,8 @@ impl Inner {
         while self.ready_bytes > bytes_max && self.ready.len() > 1 {
             let Some(batch) = self.take_ready() else { return };
             tracing::warn!("shed a batch of {} samples: the disk is too slow", batch.samples);
-            self.lost.add(batch.loss(Cause::Shed));
+            let lost = if batch.scale == Scale::Wall { &mut self.lost } else { &mut self.lost_unstamped };
+            lost.add(batch.loss(Cause::Shed));
         }
     }
 }
@@ -513,6 +527,24 @@ mod tests {
         assert!(losses.len() <= wire::identity::LOSSES_MAX, "{}", losses.len());
         assert_eq!(losses.iter().map(|loss| loss.samples).sum::<u64>(), 999, "the newest stays");
         assert!(bench.batcher.take_losses().is_empty());
+    }
+
+    /// Milliseconds since boot were told as if they were of 1970.
+    #[test]
+    fn what_is_shed_while_the_clock_is_unset_is_told_when_it_is_set() {
+        let mut bench = Bench::new(0);
+        for _ in 0..2 {
+            bench.round(1.0);
+            bench.hand.pass(1_000);
+            bench.batcher.inner().seal(bench.clock.read());
+        }
+        bench.batcher.inner().shed_over(0);
+        assert!(bench.batcher.take_losses().is_empty());
+        bench.hand.set_wall(TODAY_MS);
+        let losses = bench.batcher.take_losses();
+        let spans: Vec<_> = losses.iter().map(|loss| (loss.from.as_millis(), loss.to.as_millis())).collect();
+        assert_eq!(spans, [(TODAY_MS - 2_000, TODAY_MS - 1_000)]);
+        assert!(bench.batcher.take_losses().is_empty(), "once");
     }
 
     /// It waited out the time that it had been begun with, and what waits for a slow disk is bounded.
