@@ -23,6 +23,8 @@ struct Running {
     metrics: Arc<Metrics>,
     stop: watch::Sender<bool>,
     server: tokio::task::JoinHandle<()>,
+    /// How many requests for what is slow have come.
+    slowly: watch::Receiver<u64>,
 }
 
 async fn start(config: Config, tls: Option<Arc<rustls::ServerConfig>>) -> Running {
@@ -32,9 +34,15 @@ async fn start(config: Config, tls: Option<Arc<rustls::ServerConfig>>) -> Runnin
         Ok(body) => format!("{} bytes", body.to_bytes().len()),
         Err(error) => format!("{error:?}"),
     };
-    let slow = async || {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        "slow"
+    let (asked, slowly) = watch::channel(0);
+    let asked = Arc::new(asked);
+    let slow = {
+        let asked = Arc::clone(&asked);
+        async move || {
+            asked.send_modify(|asked| *asked += 1);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            "slow"
+        }
     };
     let large = async || "x".repeat(64 << 20);
     let router = Router::new()
@@ -46,7 +54,7 @@ async fn start(config: Config, tls: Option<Arc<rustls::ServerConfig>>) -> Runnin
     let server = Server { router, tls, config, metrics: Arc::clone(&metrics) };
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(server.serve(listener, None, stopped));
-    Running { address, metrics, stop, server }
+    Running { address, metrics, stop, server, slowly }
 }
 
 impl Running {
@@ -209,14 +217,14 @@ async fn connections_of_one_address_are_bounded_and_given_back() {
 
 #[tokio::test]
 async fn an_open_request_ends_before_the_server_does() {
-    let server = start(quick(), None).await;
+    let mut server = start(quick(), None).await;
     let mut idle = server.connect().await;
     let mut busy = server.connect().await;
     busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
     while server.metrics.connections.get() < 2 {
         tokio::task::yield_now().await;
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.slowly.wait_for(|asked| *asked > 0).await.expect("it is asked for");
     server.stop.send_replace(true);
     assert!(read_all(&mut busy).await.ends_with("slow"));
     assert_eq!(read_all(&mut idle).await, "");
@@ -227,7 +235,8 @@ async fn an_open_request_ends_before_the_server_does() {
 #[tokio::test]
 async fn tls_is_spoken_and_plain_text_is_not() {
     let data = tempfile::tempdir().expect("a folder");
-    let server = start(quick(), Some(own_certificate(data.path()))).await;
+    // Nothing here is slow on purpose: a busy machine may take its time.
+    let server = start(Config::default(), Some(own_certificate(data.path()))).await;
     let folder = data.path().join(crate::tls::FOLDER);
     let plain = server.ask("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(!plain.contains("hello"), "{plain}");
