@@ -2,11 +2,14 @@
 
 use super::*;
 
+/// A fault, and the tests that are its.
+type Fault = (&'static str, &'static [fn()]);
+
 /// What devices and paths do, and the tests that fail if the engine did not bear it. Named by the functions themselves, so that none can
 /// go without this list knowing. What the single parts do about the same faults stands beside them: `round/tests.rs` (what a reply may
 /// hold), `usm/tests.rs` (who is believed), `engine/tests.rs` (over real sockets), and the agent's input (events: a restart, a sysUpTime that
 /// wrapped).
-const FAULTS: &[(&str, &[fn()])] = &[
+const FAULTS: &[Fault] = &[
     ("no reply", &[no_reply, a_silent_table_is_parked_and_the_others_are_read]),
     ("a reply to another request", &[a_reply_to_another_request_is_passed_over]),
     (
