@@ -43,10 +43,20 @@ pub struct Context {
     pub labels: Labels,
     /// Folder of the settings file, where relative paths start.
     pub base: PathBuf,
-    /// Folder of what inputs remember across restarts; none: they forget.
-    pub state: Option<PathBuf>,
+    /// What inputs remember across restarts; none: they forget.
+    pub state: Option<State>,
     /// Series that one target may have at once.
     pub series_max: usize,
+}
+
+/// Where inputs keep what they remember across restarts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// The folder.
+    pub folder: PathBuf,
+    /// It belongs to another program that may be running: what is kept there is used and not written, but for what that program must be
+    /// told (when tables with a budget were asked for).
+    pub looks_only: bool,
 }
 
 impl Context {

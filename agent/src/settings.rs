@@ -65,6 +65,9 @@ pub struct Collection {
     /// Folder of what inputs remember across restarts; none: they forget.
     #[serde(skip)]
     pub state: Option<PathBuf>,
+    /// Whether that folder is another program's, which may be running.
+    #[serde(skip)]
+    pub looks_only: bool,
 }
 
 /// The section `identity`.
@@ -507,6 +510,7 @@ impl Settings {
             base: self.base.clone(),
             // Beside the spool, which is the one folder that an agent may write in.
             state: self.base.join(&self.spool.folder).parent().map(PathBuf::from),
+            looks_only: false,
         }
     }
 }
@@ -556,7 +560,7 @@ impl Collection {
             instance: self.instance(),
             labels: self.identity.labels.0.clone(),
             base: self.base.clone(),
-            state: self.state.clone(),
+            state: self.state.clone().map(|folder| inputs::State { folder, looks_only: self.looks_only }),
             series_max: self.limits.series_per_target_max,
         }
     }

@@ -26,7 +26,7 @@ use settings::{Mistake, Source};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use snmp::engine::{self, Engine, Handle, Site};
 
-use crate::inputs::{CollectError, Context, Input, Target, TargetSet};
+use crate::inputs::{CollectError, Context, Input, State, Target, TargetSet};
 use crate::relabel::{self, RelabelError, Rules};
 
 mod access;
@@ -212,20 +212,23 @@ pub(crate) struct Core {
     budgets: Arc<Budgets>,
     /// All devices side by side.
     neighbours: Arc<Neighbours>,
+    /// Whether the files are another program's.
+    looks_only: bool,
     /// Every credential that is in use, so that keys are derived once.
     in_use: Mutex<Vec<Arc<Credential>>>,
 }
 
 impl Core {
-    fn new(memory: Memory, keep: Keep, budgets: Budgets) -> Arc<Self> {
+    fn new(memory: Memory, keep: Keep, budgets: Budgets, looks_only: bool) -> Arc<Self> {
         let (engine, in_use) = (Mutex::default(), Mutex::default());
         let (memory, keep, budgets) = (Arc::new(memory), Arc::new(keep), Arc::new(budgets));
         let neighbours = Arc::default();
-        Arc::new(Self { engine, memory, keep, budgets, neighbours, in_use })
+        Arc::new(Self { engine, memory, keep, budgets, neighbours, looks_only, in_use })
     }
 
     /// That of the agent whose state is in this folder.
-    fn of_folder(folder: &Path) -> Arc<Self> {
+    fn of_folder(state: &State) -> Arc<Self> {
+        let folder = state.folder.as_path();
         static KNOWN: Mutex<Vec<(PathBuf, Weak<Core>)>> = Mutex::new(Vec::new());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|(_, core)| core.strong_count() > 0);
@@ -236,7 +239,8 @@ impl Core {
         }
         let disk = Arc::new(RealDisk);
         let memory = Memory::in_folder(disk.clone(), folder);
-        let core = Self::new(memory, Keep::in_folder(disk, folder), Budgets::in_folder(folder));
+        let (keep, budgets) = (Keep::in_folder(disk, folder), Budgets::in_folder(folder));
+        let core = Self::new(memory, keep, budgets, state.looks_only);
         known.push((folder.to_owned(), Arc::downgrade(&core)));
         core
     }
@@ -257,10 +261,12 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         let engine = self.engine.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(engine) = engine.filter(|engine| !engine.has_ended()) {
+        // Where nobody was asked nothing is new.
+        let Some(engine) = engine.filter(|_| !self.looks_only) else { return };
+        if !engine.has_ended() {
             self.keep_what_was_learned(&engine.stop());
         }
-        // Whatever the last writing was, this is the last one.
+        // Whenever the last writing was, this is the last one.
         if let Err(error) = self.memory.save(Instant::now() + Memory::SAVE_PAUSE) {
             tracing::warn!("cannot keep the first indices of interfaces: {error}");
         }
@@ -270,7 +276,7 @@ impl Drop for Core {
 impl Shared {
     #[cfg(test)]
     fn new(memory: Memory) -> Self {
-        Self::of(Core::new(memory, Keep::nowhere(), Budgets::volatile()))
+        Self::of(Core::new(memory, Keep::nowhere(), Budgets::volatile(), false))
     }
 
     fn of(core: Arc<Core>) -> Self {
@@ -279,8 +285,8 @@ impl Shared {
     }
 
     fn with(common: &Common, context: &Context) -> Result<Self, Mistake> {
-        let volatile = || Core::new(Memory::volatile(), Keep::nowhere(), Budgets::volatile());
-        let mut shared = Self::of(context.state.as_deref().map_or_else(volatile, Core::of_folder));
+        let volatile = || Core::new(Memory::volatile(), Keep::nowhere(), Budgets::volatile(), false);
+        let mut shared = Self::of(context.state.as_ref().map_or_else(volatile, Core::of_folder));
         if let Some(folder) = &common.profiles {
             let library = Library::with_folder(&context.base.join(folder));
             shared.library = library.map_err(|mistake| mistake.under("profiles"))?;

@@ -34,7 +34,10 @@ pub async fn once(settings: &Settings) -> anyhow::Result<Collected> {
     let clock = Clock::system();
     let mut families = BTreeMap::new();
     let mut faults = Vec::new();
-    for mut set in settings.collection().build_inputs().map_err(|mistake| settings.wrong(&mistake))? {
+    let mut collection = settings.collection();
+    // The agent itself may be running, under another user.
+    collection.looks_only = true;
+    for mut set in collection.build_inputs().map_err(|mistake| settings.wrong(&mistake))? {
         for mut input in announced(&mut *set, &mut faults) {
             let mut table = input.new_table();
             let mut round = Round::begin(&mut table, clock.best_guess(), Vec::new());

@@ -512,6 +512,9 @@ impl Device {
     }
 
     async fn save(&self, visit: &mut Visit<'_, '_>) {
+        if self.shared.core.looks_only {
+            return;
+        }
         let (memory, now) = (self.shared.core.memory.clone(), Instant::now());
         if memory.wants_saving(now) {
             let saved = tokio::task::spawn_blocking(move || memory.save(now)).await;

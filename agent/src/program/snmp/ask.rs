@@ -126,7 +126,9 @@ impl Asking {
 /// A device of the settings, by its name or address.
 fn known(settings: &Settings, name: &str) -> anyhow::Result<Option<Known>> {
     let inputs = &settings.inputs;
-    let found = Known::find(&inputs.snmp, &inputs.snmp_common, &settings.collection().context(), name);
+    let mut collection = settings.collection();
+    collection.looks_only = true;
+    let found = Known::find(&inputs.snmp, &inputs.snmp_common, &collection.context(), name);
     Ok(found.map_err(|mistake| settings.wrong(&mistake.under("inputs")))?)
 }
 

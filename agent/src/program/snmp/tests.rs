@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Parser as _;
-use simulator::{Device, Fleet, Options, Recording, Tree};
+use simulator::{Device, Fleet, Options, Place, Recording, Tree};
 
 use super::*;
 
@@ -65,10 +65,16 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(Options::default(), "")
+    }
+
+    /// With a script of what goes wrong.
+    fn with(options: Options, faults: &str) -> Self {
         let recording = Recording::parse(OLT).expect("a good recording");
         let tree = Arc::new(Tree::still(&recording).expect("a good recording"));
-        let device = Device::new(tree).community("new-secret").log(10_000);
-        let fleet = Fleet::start(Options::default(), [device]).expect("loopback can be bound");
+        let faults = faults.parse().expect("a good script");
+        let device = Device::new(tree).community("new-secret").log(10_000).faults(faults);
+        let fleet = Fleet::start(options, [device]).expect("loopback can be bound");
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: &str| {
             std::fs::write(folder.path().join(name), text).expect("it can be written");
@@ -186,6 +192,21 @@ async fn what_waits_or_is_denied_is_not_sent_at_all() {
         };
         assert_eq!(names.iter().find(is_bad), None, "{line}");
     }
+}
+
+/// What a person pastes into a ticket has no community in it.
+#[tokio::test]
+async fn a_device_that_answers_from_elsewhere_is_shown_without_its_community() {
+    let place = Place::Addresses { first: std::net::Ipv4Addr::new(127, 9, 7, 1), port: 0 };
+    let bench = Bench::with(Options { place, ..Options::default() }, "wrong-source");
+    let error = bench.says("snmp explain olt-kudus-1").await.expect_err("nothing counts").to_string();
+    for expected in
+        ["allow it?", "--accept-reply-from 127.", "in the settings accept_reply_from: [127.", "  0000  30 "]
+    {
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+    let hex = b"new-secret".map(|byte| format!("{byte:02x}")).join(" ");
+    assert!(!error.contains("secret") && !error.contains(&hex[..11]), "{error}");
 }
 
 #[test]

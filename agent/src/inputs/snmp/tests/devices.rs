@@ -62,6 +62,10 @@ fn poller(fleet: &Fleet, group: &str, common: &str, folder: &Path, interval: &st
 
 const COMMUNITY: &str = "community: {file: community}";
 
+fn state_in(folder: &Path, looks_only: bool) -> State {
+    State { folder: folder.to_owned(), looks_only }
+}
+
 #[track_caller]
 fn one(series: &BTreeMap<String, f64>, name: &str, label: &str) -> f64 {
     let found: Vec<_> = series
@@ -246,7 +250,7 @@ async fn targets_and_series_are_relabelled() {
 fn a_reload_keeps_one_engine_one_memory_and_the_credentials_in_use() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("community"), "public\n").expect("a good disk");
-    let context = Context { state: Some(folder.path().into()), ..context(folder.path()) };
+    let context = Context { state: Some(state_in(folder.path(), false)), ..context(folder.path()) };
     let config = CredentialConfig::of_community(Secret::File("community".into()), Version::V2c);
     let first = Shared::with(&Common::default(), &context).expect("good settings");
     let used = first.credential(&config, folder.path()).expect("readable");
@@ -416,7 +420,7 @@ async fn what_was_learned_is_kept_at_the_orderly_end() {
     let fleet = fleet(played(HUAWEI).community("public"));
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("community"), "public\n").expect("a good disk");
-    let context = Context { state: Some(folder.path().into()), ..context(folder.path()) };
+    let context = Context { state: Some(state_in(folder.path(), false)), ..context(folder.path()) };
     let shared = Shared::with(&Common::default(), &context).expect("good settings");
     let group = format!(
         "{COMMUNITY}\ntimeout: 500ms\ninterval: 60s\ntargets: [{{name: sw1, address: \"{}\"}}]\n",
@@ -428,6 +432,24 @@ async fn what_was_learned_is_kept_at_the_orderly_end() {
     let learned = std::fs::read_to_string(folder.path().join("snmp-learned")).expect("it was written");
     assert!(learned.contains(" sw1\nt "), "{learned}");
     assert!(folder.path().join("snmp-interfaces").exists());
+}
+
+/// `once` beside a running agent, as another user: files of its own would be closed to the agent.
+#[tokio::test]
+async fn who_only_looks_writes_nothing_where_the_agent_keeps_its_own() {
+    let fleet = fleet(played(HUAWEI).community("public"));
+    let (folder, state) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    std::fs::write(folder.path().join("community"), "public\n").expect("a good disk");
+    let context = Context { state: Some(state_in(state.path(), true)), ..context(folder.path()) };
+    let shared = Shared::with(&Common::default(), &context).expect("good settings");
+    let group = format!(
+        "{COMMUNITY}\ntimeout: 500ms\ninterval: 60s\ntargets: [{{name: sw1, address: \"{}\"}}]\n",
+        fleet.address(0)
+    );
+    let mut poller = Poller::new(&group, shared, folder.path());
+    poller.good_round().await;
+    drop(poller);
+    assert_eq!(std::fs::read_dir(state.path()).expect("it is there").count(), 0);
 }
 
 #[tokio::test]
