@@ -104,6 +104,17 @@ fn a_text_is_one_document() {
     check_fault("a:\n\tb: 1\n", 2, 2, "tab");
 }
 
+/// A mark of the byte order and carriage returns, as editors of Windows write them.
+#[test]
+fn what_other_editors_write_is_read_alike() {
+    check("\u{feff}a: 1\r\nb:\r\n  - x\r\n  - |\r\n    y\r\n", r#"{a: 1, b: [x, "y\n"]}"#);
+    check("\u{feff}", "~");
+    check("---\r\na: 1\r\n...\r\n", "{a: 1}");
+    check("{\r\n\t\"a\": [1,\r\n\t2]\r\n}\r\n", r#"{"a": [1, 2]}"#);
+    check_fault("\u{feff}a: 1\r\na: 2\r\n", 2, 1, "stands twice (first at line 1, column 1)");
+    check_fault("---\n---\na: 1\n", 2, 1, "a second document");
+}
+
 #[test]
 fn columns_count_characters() {
     let tree = Tree::read("ä: {ö: x}\n").expect("good");
