@@ -8,7 +8,7 @@ use simulator::{Device as Played, Fleet, Options, Switch};
 use snmp::usm::{AuthProtocol, EngineId, User};
 
 use super::super::*;
-use super::{Bench, Held, Misdeed, Poller, context, port, switch};
+use super::{Bench, Datum, Misdeed, Poller, context, port, switch};
 
 fn oid(text: &str) -> snmp::Oid {
     text.parse().expect("a good OID")
@@ -44,7 +44,7 @@ fn nothing_happened(series: &BTreeMap<String, f64>) -> bool {
 async fn a_counter_that_fell_is_said_and_stored_as_it_is() {
     let mut bench = Bench::new(switch(), "").await;
     assert!(nothing_happened(&bench.good_round().await));
-    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.1"), Held::Counter64(17));
+    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.1"), Datum::Counter64(17));
     let series = bench.good_round().await;
     assert_eq!(one(&series, "ifHCInOctets", &["ifName=\"ge-0\""]), 17.0, "never a changed value");
     let of_it =
@@ -69,17 +69,17 @@ async fn a_counter_that_fell_is_said_and_stored_as_it_is() {
 async fn a_32_bit_counter_that_wraps_is_said_where_no_64_bit_one_answers() {
     let mut cells = switch();
     cells.retain(|(name, _)| name.view().strip_prefix(oid("1.3.6.1.2.1.31.1.1.1.6.2").view()).is_none());
-    cells.push((oid("1.3.6.1.2.1.2.2.1.5.1"), Held::Gauge32(100_000_000)));
-    cells.push((oid("1.3.6.1.2.1.2.2.1.5.2"), Held::Gauge32(100_000_000)));
+    cells.push((oid("1.3.6.1.2.1.2.2.1.5.1"), Datum::Gauge32(100_000_000)));
+    cells.push((oid("1.3.6.1.2.1.2.2.1.5.2"), Datum::Gauge32(100_000_000)));
     for (name, held) in &mut cells {
         if [oid("1.3.6.1.2.1.2.2.1.10.1"), oid("1.3.6.1.2.1.2.2.1.10.2")].contains(name) {
-            *held = Held::Counter32(u32::MAX - 100);
+            *held = Datum::Counter32(u32::MAX - 100);
         }
     }
     let mut bench = Bench::new(cells, "").await;
     bench.good_round().await;
     for index in [1, 2] {
-        bench.agent.set(oid(&format!("1.3.6.1.2.1.2.2.1.10.{index}")), Held::Counter32(100));
+        bench.agent.set(oid(&format!("1.3.6.1.2.1.2.2.1.10.{index}")), Datum::Counter32(100));
     }
     let series = bench.good_round().await;
     assert_eq!(one(&series, OF_INTERFACE, &["kind=\"counter_wrap\"", "ifName=\"ge-1\""]), 0.002);
@@ -90,9 +90,9 @@ async fn a_32_bit_counter_that_wraps_is_said_where_no_64_bit_one_answers() {
 #[tokio::test]
 async fn a_jump_that_the_device_reports_is_said() {
     let mut bench = Bench::new(switch(), "").await;
-    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.19.1"), Held::TimeTicks(0));
+    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.19.1"), Datum::TimeTicks(0));
     bench.good_round().await;
-    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.19.1"), Held::TimeTicks(12_000));
+    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.19.1"), Datum::TimeTicks(12_000));
     let series = bench.good_round().await;
     assert_eq!(one(&series, OF_INTERFACE, &["kind=\"reported\"", "ifName=\"ge-0\""]), 0.002);
     assert_eq!(one(&series, COUNT, &[]), 1.0);
@@ -126,7 +126,7 @@ async fn interfaces_that_are_left_out_are_nobody_s_business() {
     let cells = switch().into_iter().chain(port(9, "<pppoe-customer7>", "")).collect();
     let mut bench = Bench::new(cells, "").await;
     bench.good_round().await;
-    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.9"), Held::Counter64(1));
+    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.9"), Datum::Counter64(1));
     assert!(nothing_happened(&bench.good_round().await));
 }
 
@@ -134,13 +134,13 @@ async fn interfaces_that_are_left_out_are_nobody_s_business() {
 async fn a_restart_is_said_once_for_all_counters() {
     let mut bench = Bench::new(switch(), "").await;
     bench.good_round().await;
-    bench.agent.set(oid(UPTIME), Held::TimeTicks(3));
-    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.1"), Held::Counter64(17));
+    bench.agent.set(oid(UPTIME), Datum::TimeTicks(3));
+    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.1"), Datum::Counter64(17));
     let series = bench.good_round().await;
     assert_eq!(one(&series, OF_DEVICE, &["kind=\"restart\""]), 0.002);
     assert_eq!((one(&series, OF_DEVICE, &[]), one(&series, COUNT, &["kind=\"restart\""])), (0.002, 1.0));
     assert_eq!(found(&series, OF_INTERFACE, &[]), []);
-    bench.agent.set(oid(UPTIME), Held::TimeTicks(9));
+    bench.agent.set(oid(UPTIME), Datum::TimeTicks(9));
     let series = bench.good_round().await;
     assert_eq!((one(&series, OF_DEVICE, &[]), one(&series, COUNT, &[])), (0.002, 1.0));
 }
@@ -150,15 +150,15 @@ async fn a_restart_is_said_once_for_all_counters() {
 async fn what_is_read_later_than_the_restart_is_not_said_again() {
     let mut bench = Bench::new(switch(), "").await;
     bench.good_round().await;
-    bench.agent.set(oid(UPTIME), Held::TimeTicks(3));
-    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.1"), Held::Counter64(17));
+    bench.agent.set(oid(UPTIME), Datum::TimeTicks(3));
+    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.1"), Datum::Counter64(17));
     bench.agent.misbehave([Misdeed::GenErr(oid("1.3.6.1.2.1.31.1.1.1.6"))]);
     bench.round().await;
     bench.agent.misbehave([]);
     let series = bench.good_round().await;
     assert_eq!(one(&series, "ifHCInOctets", &["ifName=\"ge-0\""]), 17.0);
     assert_eq!(one(&series, COUNT, &[]), 1.0);
-    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.1"), Held::Counter64(5));
+    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.1"), Datum::Counter64(5));
     assert_eq!(one(&bench.good_round().await, COUNT, &["counter_reset"]), 1.0);
 }
 
@@ -168,11 +168,11 @@ async fn a_clock_that_turns_over_is_no_restart_if_snmp_engine_time_went_on() {
         [(Some(42_949_673), "uptime_wrap"), (None, "uptime_wrap"), (Some(1), "restart")]
     {
         let mut bench = Bench::new(switch(), "").await;
-        bench.agent.set(oid(UPTIME), Held::TimeTicks(u32::MAX - 20));
+        bench.agent.set(oid(UPTIME), Datum::TimeTicks(u32::MAX - 20));
         bench.good_round().await;
-        bench.agent.set(oid(UPTIME), Held::TimeTicks(40));
+        bench.agent.set(oid(UPTIME), Datum::TimeTicks(40));
         if let Some(seconds) = engine_seconds {
-            bench.agent.set(oid(ENGINE_TIME), Held::Integer(seconds));
+            bench.agent.set(oid(ENGINE_TIME), Datum::Integer(seconds));
         }
         let series = bench.good_round().await;
         let kind = format!("kind=\"{expected}\"");
@@ -185,8 +185,8 @@ async fn a_clock_that_turns_over_is_no_restart_if_snmp_engine_time_went_on() {
 async fn another_kind_of_device_in_the_same_place_is_said() {
     let mut bench = Bench::new(switch(), "").await;
     bench.good_round().await;
-    bench.agent.set(oid("1.3.6.1.2.1.1.2.0"), Held::Oid(oid("1.3.6.1.4.1.99999.1")));
-    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.1"), Held::Counter64(17));
+    bench.agent.set(oid("1.3.6.1.2.1.1.2.0"), Datum::Oid(oid("1.3.6.1.4.1.99999.1")));
+    bench.agent.set(oid("1.3.6.1.2.1.31.1.1.1.6.1"), Datum::Counter64(17));
     let series = bench.good_round().await;
     assert_eq!(one(&series, OF_DEVICE, &["kind=\"replacement\""]), 0.002);
     assert_eq!(one(&series, COUNT, &[]), 1.0, "its counters are another device's");
