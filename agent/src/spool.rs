@@ -426,11 +426,12 @@ impl Spool {
     /// Takes a batch to send, newest first.
     pub(crate) fn claim(&self, lane: Lane) -> Option<Claim> {
         loop {
-            if self.is_closing.load(SeqCst) {
-                return None;
-            }
             let segment = {
                 let mut state = self.state();
+                // Asked with the state locked, which `close` locks after it said so: what is claimed before is counted there.
+                if self.is_closing.load(SeqCst) {
+                    return None;
+                }
                 match state.find(lane) {
                     Found::Batch(sequence, at) => {
                         state.in_flight.push(sequence);
