@@ -323,7 +323,13 @@ async fn fill(
         spool.append(&batch).await;
         Metrics::raise(&metrics.batches, batcher.batches());
     }
+    bring_last(&batcher, &spool).await;
+}
+
+/// What is left when nothing more is collected.
+async fn bring_last(batcher: &Batcher, spool: &Arc<Spool>) {
     let rest = batcher.finish();
+    batcher.take_losses().iter().for_each(|loss| spool.lose(*loss));
     // A loss that begins where the last batch ends: the collector sees that the silence has an order.
     if let Some(last) = rest.last().filter(|batch| batch.scale == Scale::Wall) {
         let after = Timestamp::from_millis(last.to.as_millis() + 1);
@@ -355,7 +361,45 @@ async fn keep(spool: Arc<Spool>, clock: Arc<Clock>) {
 
 #[cfg(test)]
 mod tests {
+    use journal::SyncPolicy;
+    use journal::disk::pretend::PretendDisk;
+    use model::Labels;
+
     use super::*;
+    use crate::clock::by_hand::HandClock;
+    use crate::series::{Described, Round, SeriesTable};
+
+    /// What was shed since the last batch went to the disk was told to nobody.
+    #[tokio::test]
+    async fn what_a_slow_disk_made_us_shed_is_told_at_the_end_too() {
+        let hand = HandClock::at(1_800_000_000_000, 1_000);
+        let clock = Arc::new(hand.clock(1));
+        let options =
+            spool::Options { bytes_max: 64 << 20, memory_bytes_max: 64 << 20, sync: SyncPolicy::Always };
+        let opened =
+            Spool::open(Arc::new(PretendDisk::new()), Path::new("/spool"), options, Arc::clone(&clock));
+        let spool = Arc::new(opened.expect("the spool opens").0);
+        let batcher = Batcher::new(Arc::clone(&clock));
+        let mut table = SeriesTable::new(Labels::empty(), 20_000);
+        for _ in 0..60 {
+            let reading = clock.read();
+            let mut round = Round::begin(&mut table, reading.time, Vec::new());
+            for n in 0..20_000 {
+                let key = i32::to_le_bytes(n);
+                round.put(&key, f64::from(n), None, |_| {
+                    let labels = Labels::from_pairs([("__name__", "value"), ("n", &n.to_string())]);
+                    Some(Described { labels, metadata: None })
+                });
+            }
+            let (points, _) = round.finish();
+            batcher.add(&mut table, &points, reading);
+            hand.pass(1_000);
+        }
+        bring_last(&batcher, &spool).await;
+        let shed: u64 =
+            spool.stats().lost.iter().filter(|(cause, _)| *cause == Cause::Shed).map(|l| l.1).sum();
+        assert!(shed > 0 && shed.is_multiple_of(20_000), "{shed}");
+    }
 
     #[tokio::test]
     async fn a_task_that_panics_raises_the_alarm_and_one_that_ends_does_not() {
