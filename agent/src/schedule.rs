@@ -202,7 +202,9 @@ async fn its_turn(name: &str, ending: Vec<Ending>, orders: &mut watch::Receiver<
             _ = ordered(orders) => return None,
         }
     }
-    Some(has_waited)
+    // Who comes next does not wait for one that was told to end before it had a name.
+    let goes_on = *orders.borrow() == Order::GoOn;
+    goes_on.then_some(has_waited)
 }
 
 fn log_fault(name: &str, say: Say, why: &str) {
@@ -583,6 +585,15 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(40)).await;
         assert!(kept.load(SeqCst) >= 3 && built_anew.load(SeqCst) == 0);
         schedule.stop().await;
+    }
+
+    /// Told to end before its task ran at all, it made a round beside the one in its place.
+    #[tokio::test]
+    async fn who_is_to_end_before_it_began_does_not_begin() {
+        let (order, mut orders) = watch::channel(Order::GoOn);
+        assert_eq!(its_turn("probe", Vec::new(), &mut orders).await, Some(false));
+        order.send_replace(Order::End);
+        assert_eq!(its_turn("probe", Vec::new(), &mut orders).await, None);
     }
 
     /// The stale markers of the old one came behind the first samples of the new one, in whose series they ended what had just begun.
