@@ -12,7 +12,7 @@
 //! | these, and 409, of somebody who is no receiver of batches (a proxy, a login page: 200 to everything) | stays | wait, next collector |
 //! | 408, 425, 429, 5xx, no answer | stays | wait (`Retry-After` honoured), next collector |
 //! | 409 | stays: somebody has our epoch (a cloned machine); a new epoch, numbers go on | wait, again |
-//! | 413 | parted in halves, which are new batches | the halves |
+//! | 413 | parted in halves, which are new batches; of no receiver and 16 KiB or less: stays | the halves; wait, next collector |
 //!
 //! With several collectors the next one is tried at once; only when all have failed the lane waits, twice as long each time,
 //! at most a minute, with full jitter. After [`HOME_AFTER`] the first collector is tried again.
@@ -106,6 +106,9 @@ impl Verdict {
         }
     }
 }
+
+/// A body of this size passes every proxy that is set up for the uplink: one that takes none so large is wrong, not the batch.
+const PASSES_BYTES: usize = 16 << 10;
 
 fn judge(status: u16, is_receiver: bool) -> Verdict {
     match status {
@@ -272,7 +275,13 @@ impl Uplink {
                 return self.spool.settle(&batch.identity, Outcome::Later);
             }
         };
-        let verdict = judge(answer.status, answer.is_receiver);
+        let verdict = match judge(answer.status, answer.is_receiver) {
+            // Parted on and on, everything would end as single samples that are dropped.
+            Verdict::TooLarge if !answer.is_receiver && batch.body.len() <= PASSES_BYTES => {
+                Verdict::Misconfigured
+            }
+            verdict => verdict,
+        };
         self.count(verdict.as_str());
         let outcome = self.act(verdict, collector, &batch, &answer).await;
         if outcome != Outcome::Later {

@@ -89,7 +89,11 @@ pub(super) fn answered(status: u16, is_receiver: bool, text: &str, token_place: 
              --region CODE --site SITE`, put the token that it prints into {token_place}, and reload the agent"
         ),
         (407, _) => "the proxy wants a user and a password: write them in uplink.proxy".into(),
-        (408 | 413 | 425 | 429, false) => text.to_owned(),
+        (413, false) => format!(
+            "a proxy on the way takes no body of this size: raise its limit (client_max_body_size in nginx){}{text}",
+            if text.is_empty() { "" } else { "; it said: " }
+        ),
+        (408 | 425 | 429, false) => text.to_owned(),
         (200..=499, false) => format!(
             "this is no answer of a Pantau collector: look at uplink.collectors and uplink.proxy{}{text}",
             if text.is_empty() { "" } else { "; it said: " }
@@ -135,6 +139,8 @@ mod tests {
             let said = answered(status, false, "", "x");
             assert!(said.contains("no answer of a Pantau collector"), "{status}: {said}");
         }
+        let said = answered(413, false, "no", "x");
+        assert!(said.starts_with("a proxy on the way") && said.ends_with("; it said: no"), "{said}");
         assert_eq!(answered(503, true, "not ready", "x"), "not ready");
     }
 }
