@@ -530,20 +530,26 @@ impl State {
     /// A batch that was claimed and cannot be read: it is lost.
     pub(super) fn lose_unreadable(&mut self, sequence: u64) {
         self.in_flight.retain(|have| *have != sequence);
-        let is_here = self.memory.contains_key(&sequence)
-            || self.segments.values().any(|span| (span.first..=span.last).contains(&sequence));
-        // Else it was shed while it was claimed, which is told already; its number may be forgotten with its segment.
-        if is_here && !self.kept.done.contains(sequence) {
+        if self.is_left(sequence) {
             self.lose_damaged(sequence, sequence, None);
         }
         // Whatever became of it: it is not claimed again, at once and for ever.
         self.recent.retain(|(place, _)| place.sequence != sequence);
     }
 
+    /// Whether a batch that was claimed is still there. Else it was shed meanwhile, which is told already; its number may be forgotten
+    /// with its segment.
+    fn is_left(&self, sequence: u64) -> bool {
+        let is_in = |span: &Span| (span.first..=span.last).contains(&sequence);
+        let is_here = self.memory.contains_key(&sequence) || self.segments.values().rev().any(is_in);
+        is_here && !self.kept.done.contains(sequence)
+    }
+
     /// What became of a batch that was claimed.
     pub(super) fn settle(&mut self, identity: &BatchIdentity, outcome: Outcome) {
         self.in_flight.retain(|have| *have != identity.sequence);
         match outcome {
+            _ if !self.is_left(identity.sequence) => {}
             Outcome::Later => {}
             Outcome::Delivered => self.finish(identity.sequence),
             Outcome::Refused => self.drop_batch(identity, false, Cause::Refused),

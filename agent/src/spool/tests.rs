@@ -546,6 +546,33 @@ async fn what_went_with_its_segment_is_not_claimed_again() {
     assert!(spool.claim(Lane::Live).is_none() && spool.claim(Lane::Backlog).is_none());
 }
 
+/// It was counted once more: fewer batches seemed to wait, its loss was told twice, and what it reported with it.
+#[tokio::test]
+async fn what_is_shed_while_it_is_on_its_way_is_settled_once() {
+    for outcome in [Outcome::Delivered, Outcome::Refused, Outcome::Replaced] {
+        let mut bench = Bench::new(SyncPolicy::Always);
+        let spool = bench.open(1);
+        spool.lose(Loss { samples: 5, ..loss_of_nothing() });
+        bench.append(&spool).await;
+        let claim = spool.claim(Lane::Live).expect("one batch");
+        let outgoing = spool.read(claim).expect("it is there");
+        let segment = spool.journal.rotate().expect("a good disk") - 1;
+        bench.append(&spool).await;
+        spool.shed_segment(segment, "the test wants it");
+        spool.maintain(Duration::ZERO).expect("a good disk");
+        spool.settle(&outgoing.identity, outcome);
+        assert_eq!(spool.stats().pending, 1, "{outcome:?}");
+        let told: u64 = spool.state().take_to_store().losses.iter().map(|loss| loss.samples).sum();
+        assert_eq!(told, 5 + outgoing.identity.samples, "{outcome:?}");
+        assert_eq!(deliver(&spool, &mut Ledger::default(), 9), [2]);
+    }
+}
+
+fn loss_of_nothing() -> Loss {
+    let at = Timestamp::from_millis(TODAY_MS);
+    Loss { cause: Cause::Cut, from: at, to: at, samples: 0, sequences: None }
+}
+
 /// Text that does not compress.
 fn noise(seed: u64, length: usize) -> String {
     let mut state = seed + 1;
