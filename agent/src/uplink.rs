@@ -303,10 +303,8 @@ impl Uplink {
                 tracing::error!("the collector refuses batch {sequence} of {samples} samples: {}", said());
                 Outcome::Refused
             }
-            Verdict::TooLarge => {
-                self.well();
-                self.part(batch).await
-            }
+            // Nothing is said of how the uplink is: a proxy on the way has such a limit, too.
+            Verdict::TooLarge => self.part(batch).await,
             Verdict::Cloned => {
                 self.renew_epoch(batch);
                 self.failed(collector, answer.retry_after, &said());

@@ -46,7 +46,7 @@ struct Page {
     words: &'static Words,
     instance: String,
     version: &'static str,
-    ready: bool,
+    unseen: Option<String>,
     silent: Vec<Row>,
     down: Vec<Row>,
     more: usize,
@@ -98,15 +98,16 @@ async fn index(
         headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let words = Words::choose(choice.lang.as_deref(), accepted);
     let seen = match reader {
-        Ok(reader) => tokio::task::spawn_blocking(move || Seen::read(&*reader.source, now())).await.ok(),
-        Err(_) => None,
+        Ok(reader) => tokio::task::spawn_blocking(move || Seen::read(&*reader.source, now()))
+            .await
+            .unwrap_or_else(|panic| Err(SourceError::Unreadable(panic.to_string()))),
+        Err(_) => Err(SourceError::NotReady(String::new())),
     };
     let statuses: Vec<AgentStatus> = {
         let all = state.agents(now()).into_iter();
         all.filter(|agent| viewer.0.allows(agent.region.as_ref(), agent.site.as_deref())).collect()
     };
-    let page =
-        page(words, state.settings.load().instance.clone(), &statuses, seen.and_then(Result::ok), now());
+    let page = page(words, state.settings.load().instance.clone(), &statuses, seen, now());
     render(&page)
 }
 
@@ -114,10 +115,10 @@ fn page(
     words: &'static Words,
     instance: String,
     statuses: &[AgentStatus],
-    seen: Option<Seen>,
+    seen: Result<Seen, SourceError>,
     at: Timestamp,
 ) -> Page {
-    let ready = seen.is_some();
+    let unseen = seen.as_ref().err().map(|why| words.unseen(why));
     let Seen { targets, slow } = seen.unwrap_or_default();
     let silent: Vec<&AgentStatus> = statuses.iter().filter(|agent| agent.connected == Some(false)).collect();
     let more = silent.len().saturating_sub(ROWS_MAX) + targets.down_count.saturating_sub(targets.down.len());
@@ -125,7 +126,7 @@ fn page(
         words,
         instance,
         version: telemetry::build::VERSION,
-        ready,
+        unseen,
         more,
         agents: statuses.len(),
         agents_connected: statuses.iter().filter(|agent| agent.connected == Some(true)).count(),
@@ -217,7 +218,7 @@ mod tests {
         Seen { targets: targets(), slow: vec![Slow { labels, seconds: 12.345 }] }
     }
 
-    fn html(language: &str, seen: Option<Seen>) -> String {
+    fn html(language: &str, seen: Result<Seen, SourceError>) -> String {
         let statuses = [agent("edge-1", false), agent("edge-2", true)];
         let at = Timestamp::from_millis(1_000_000 + 5 * 60_000);
         page(Words::choose(Some(language), ""), "dc".into(), &statuses, seen, at).render().expect("a page")
@@ -225,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_is_down_stands_on_the_page_in_both_languages() {
-        let english = html("en", Some(seen()));
+        let english = html("en", Ok(seen()));
         for part in [
             "edge-1",
             "33.19 kudus-1",
@@ -245,7 +246,7 @@ mod tests {
             1,
             "what is well is only counted; it asks the slow device"
         );
-        let indonesian = html("id", Some(seen()));
+        let indonesian = html("id", Ok(seen()));
         for part in ["Yang sedang mati", "5 menit", "Perangkat paling lambat", "12,35 detik", "lang=\"id\""] {
             assert!(indonesian.contains(part), "{part} is missing:\n{indonesian}");
         }
@@ -253,11 +254,25 @@ mod tests {
 
     #[test]
     fn without_slow_devices_there_is_no_table_of_them() {
-        assert!(!html("en", Some(Seen { slow: Vec::new(), ..seen() })).contains("Slowest devices"));
+        assert!(!html("en", Ok(Seen { slow: Vec::new(), ..seen() })).contains("Slowest devices"));
     }
 
     #[test]
     fn while_the_store_replays_the_page_says_so() {
-        assert!(html("en", None).contains("is replaying its journal"));
+        let replays = || Err(SourceError::NotReady("replaying".into()));
+        assert!(html("en", replays()).contains("is replaying its journal"));
+        assert!(html("id", replays()).contains("membaca ulang jurnalnya"));
+    }
+
+    #[test]
+    fn what_else_keeps_the_store_from_answering_is_named() {
+        let why = || Err(SourceError::TooLarge("more than 5 series".into()));
+        let english = html("en", why());
+        assert!(
+            english.contains("cannot be said: the selection is too large: more than 5 series"),
+            "{english}"
+        );
+        assert!(!english.contains("replaying"), "{english}");
+        assert!(html("id", why()).contains("tidak dapat dikatakan: the selection is too large"));
     }
 }

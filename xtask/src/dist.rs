@@ -50,7 +50,9 @@ fn build(program: &str, host: &str, folder: &Path) -> Result<()> {
     build.env("RUSTFLAGS", LINK_FLAGS);
     if program == "pantau-agent" {
         // For the target alone, by the name that C compilers' flags have in build scripts.
-        build.env(format!("CFLAGS_{}", host.replace('-', "_")), AGENT_C_FLAGS);
+        // A packager's own flags (hardening) stand in the name without the target, which this one would hide.
+        let given = std::env::var("CFLAGS").unwrap_or_default();
+        build.env(format!("CFLAGS_{}", host.replace('-', "_")), format!("{given} {AGENT_C_FLAGS}"));
     }
     run_command(&mut build)?;
     let built = target().join(host).join(profile).join(program);

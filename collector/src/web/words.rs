@@ -1,6 +1,6 @@
 //! The page's words in its two languages.
 
-use model::Timestamp;
+use model::{SourceError, Timestamp};
 
 /// All texts of the page in one language.
 pub(super) struct Words {
@@ -8,7 +8,8 @@ pub(super) struct Words {
     pub(super) other_code: &'static str,
     pub(super) other_name: &'static str,
     pub(super) tagline: &'static str,
-    pub(super) not_ready: &'static str,
+    not_ready: &'static str,
+    unseen: &'static str,
     pub(super) down_now: &'static str,
     pub(super) nothing_down: &'static str,
     pub(super) what: &'static str,
@@ -40,6 +41,7 @@ const ENGLISH: Words = Words {
     other_name: "Bahasa Indonesia",
     tagline: "watches hosts, devices and services",
     not_ready: "Not ready yet: the store is replaying its journal. This page tries again by itself.",
+    unseen: "What is down cannot be said",
     down_now: "Down right now",
     nothing_down: "Nothing that is watched is down.",
     what: "What",
@@ -71,6 +73,7 @@ const INDONESIAN: Words = Words {
     other_name: "English",
     tagline: "memantau server, perangkat, dan layanan",
     not_ready: "Belum siap: penyimpanan sedang membaca ulang jurnalnya. Halaman ini mencoba lagi sendiri.",
+    unseen: "Apa yang mati tidak dapat dikatakan",
     down_now: "Yang sedang mati",
     nothing_down: "Tidak ada yang mati di antara yang dipantau.",
     what: "Apa",
@@ -107,6 +110,14 @@ impl Words {
         let browser =
             accept_language.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
         asked.into_iter().chain(browser).find_map(named).unwrap_or(&ENGLISH)
+    }
+
+    /// Why there is nothing to say of targets and devices.
+    pub(super) fn unseen(&self, why: &SourceError) -> String {
+        match why {
+            SourceError::NotReady(_) => self.not_ready.to_owned(),
+            SourceError::Unreadable(_) | SourceError::TooLarge(_) => format!("{}: {why}", self.unseen),
+        }
     }
 
     /// A span in seconds.
