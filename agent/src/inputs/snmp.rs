@@ -263,7 +263,7 @@ impl Drop for Core {
         let engine = self.engine.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         // Where nobody was asked nothing is new.
         let Some(engine) = engine.filter(|_| !self.looks_only) else { return };
-        if !engine.has_ended() {
+        if engine.handle().is_alive() {
             self.keep_what_was_learned(&engine.stop());
         }
         // Whenever the last writing was, this is the last one.
@@ -320,7 +320,7 @@ impl Shared {
     /// What asks all devices.
     fn engine(&self) -> Result<Handle, CollectError> {
         let mut engine = self.core.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(engine) = engine.as_ref().filter(|engine| !engine.has_ended()) {
+        if let Some(engine) = engine.as_ref().filter(|engine| engine.handle().is_alive()) {
             return Ok(engine.handle());
         }
         if engine.take().is_some() {

@@ -121,11 +121,6 @@ impl Engine {
         self.handle.stats()
     }
 
-    /// Whether the thread has ended before its time (it panicked): no job is taken any more, and another engine is needed.
-    pub fn has_ended(&self) -> bool {
-        lock(&self.handle.0.commands).is_none()
-    }
-
     /// Ends the thread and all jobs; what was learned about all devices, to be kept over a restart. Blocks for a moment.
     pub fn stop(mut self) -> Vec<Learned> {
         self.end()

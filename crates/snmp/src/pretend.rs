@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 use crate::ber::{Writer, tag};
-pub use crate::datum::Datum as Held;
+use crate::datum::Datum;
 use crate::message::{Message, Version};
 use crate::oid::Oid;
 use crate::pdu::{ErrorStatus, Pdu, PduKind, Varbind};
@@ -82,7 +82,7 @@ pub enum Misdeed {
 /// What an agent holds and does, without a socket.
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) cells: BTreeMap<Oid, Held>,
+    pub(crate) cells: BTreeMap<Oid, Datum>,
     pub(crate) misdeeds: Vec<Misdeed>,
     pub(crate) datagrams: u32,
     pub(crate) last_from: Option<SocketAddr>,
@@ -103,7 +103,7 @@ impl Drop for Agent {
 
 impl Agent {
     /// Starts an agent on a free port of 127.0.0.1. Panics where loopback cannot be bound.
-    pub async fn start(community: &str, cells: impl IntoIterator<Item = (Oid, Held)>) -> Self {
+    pub async fn start(community: &str, cells: impl IntoIterator<Item = (Oid, Datum)>) -> Self {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), community, cells).await
     }
 
@@ -111,7 +111,7 @@ impl Agent {
     pub async fn start_at(
         address: SocketAddr,
         community: &str,
-        cells: impl IntoIterator<Item = (Oid, Held)>,
+        cells: impl IntoIterator<Item = (Oid, Datum)>,
     ) -> Self {
         let socket = UdpSocket::bind(address).await.expect("the address can be bound");
         let address = socket.local_addr().expect("a bound socket has an address");
@@ -127,7 +127,7 @@ impl Agent {
     }
 
     /// Sets a value.
-    pub fn set(&self, name: Oid, held: Held) {
+    pub fn set(&self, name: Oid, held: Datum) {
         self.lock().cells.insert(name, held);
     }
 
@@ -189,7 +189,7 @@ async fn send(socket: &Arc<UdpSocket>, to: SocketAddr, packets: Vec<Vec<u8>>, mi
 }
 
 /// Names and values of a reply, or error status and index.
-pub(crate) type Answer = Result<Vec<(Oid, Held)>, (ErrorStatus, usize)>;
+pub(crate) type Answer = Result<Vec<(Oid, Datum)>, (ErrorStatus, usize)>;
 
 impl State {
     pub(crate) fn reply(&self, datagram: &[u8], community: &[u8]) -> Vec<Vec<u8>> {
@@ -324,13 +324,13 @@ impl State {
         answer
     }
 
-    fn refuse(&self, cells: Vec<(Oid, Held)>, asked: usize) -> Answer {
+    fn refuse(&self, cells: Vec<(Oid, Datum)>, asked: usize) -> Answer {
         for misdeed in &self.misdeeds {
             match misdeed {
                 Misdeed::Status(status) => return Err((ErrorStatus(*status), 0)),
                 Misdeed::TooBigAbove(most) if cells.len() > *most => return Err((ErrorStatus::TOO_BIG, 0)),
                 Misdeed::GenErr(under) => {
-                    let lies = |(name, _): &(Oid, Held)| name.view().strip_prefix(under.view()).is_some();
+                    let lies = |(name, _): &(Oid, Datum)| name.view().strip_prefix(under.view()).is_some();
                     if let Some(at) = cells.iter().position(lies) {
                         return Err((ErrorStatus::GEN_ERR, at % asked.max(1) + 1));
                     }
@@ -341,11 +341,11 @@ impl State {
         Ok(cells)
     }
 
-    fn get(&self, name: Oid, at: usize, v1: bool) -> Result<(Oid, Held), (ErrorStatus, usize)> {
+    fn get(&self, name: Oid, at: usize, v1: bool) -> Result<(Oid, Datum), (ErrorStatus, usize)> {
         match self.cells.get(&name) {
             Some(held) => Ok((name, held.clone())),
             None if v1 => Err((ErrorStatus::NO_SUCH_NAME, at + 1)),
-            None => Ok((name, Held::NoSuchObject)),
+            None => Ok((name, Datum::NoSuchObject)),
         }
     }
 
@@ -359,23 +359,23 @@ impl State {
                         cells.push((name, held));
                     }
                     None if v1 => return Err((ErrorStatus::NO_SUCH_NAME, at + 1)),
-                    None => cells.push((cursor.clone(), Held::EndOfMibView)),
+                    None => cells.push((cursor.clone(), Datum::EndOfMibView)),
                 }
             }
         }
         Ok(cells)
     }
 
-    fn next(&self, name: &Oid) -> Option<(Oid, Held)> {
+    fn next(&self, name: &Oid) -> Option<(Oid, Datum)> {
         if self.misdeeds.contains(&Misdeed::StandsStill) {
-            return Some((name.clone(), Held::Integer(1)));
+            return Some((name.clone(), Datum::Integer(1)));
         }
         if self.misdeeds.contains(&Misdeed::Descends) {
             let before = (Bound::Unbounded, Bound::Excluded(name));
             return self.cells.range(before).next_back().map(|(name, held)| (name.clone(), held.clone()));
         }
         if self.misdeeds.contains(&Misdeed::Endless) {
-            return Some((invented(name), Held::Integer(1)));
+            return Some((invented(name), Datum::Integer(1)));
         }
         let behind = (Bound::Excluded(name), Bound::Unbounded);
         self.cells.range(behind).next().map(|(name, held)| (name.clone(), held.clone()))

@@ -134,7 +134,9 @@ pub struct Plan {
     pub bytes_max: u64,
     /// What is never asked, with all that lies below. A column or scalar there ends at once ([`Reason::Denied`]). A column that leads
     /// through it is read around it: no agent tells where a name lies before it is asked for the one before, so a request may reach
-    /// into it by at most ten rows; these are thrown away, and the next request begins behind it.
+    /// into it by at most ten rows; these are thrown away, and the next request begins behind it. The same bound holds where it lies
+    /// near behind a column (they share all but the column's last five arcs): of such a column no request asks for more than ten
+    /// rows, and no more than ten values in all come back for columns of which no row is known yet.
     pub deny: Arc<[Oid]>,
 }
 
@@ -253,6 +255,8 @@ struct Column {
     alone: bool,
     /// Whether something that is denied lies ahead.
     fenced: bool,
+    /// Whether something that is denied lies near behind it.
+    borders: bool,
     bulk: bool,
     /// Hashes of the indices seen, in tables without order.
     seen: Option<HashSet<u64>>,
@@ -306,6 +310,7 @@ impl Round {
                 rows: 0,
                 alone: fenced,
                 fenced,
+                borders: fence::borders(&self.deny, prefix.view()),
                 bulk,
                 seen: table.unordered.then(HashSet::new),
                 end: if denied { Some(Reason::Denied) } else { parked.then_some(Reason::Parked) },

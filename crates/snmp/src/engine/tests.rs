@@ -154,7 +154,7 @@ async fn what_was_learned_is_handed_over_at_the_end() {
     let engine = Engine::start(Options::default()).expect("a thread");
     let agent = Agent::start("public", cells()).await;
     assert_whole(&engine.handle().run(job(target("sw", agent.address()))).await);
-    assert!(!engine.has_ended());
+    assert!(engine.handle().is_alive());
     let learned = engine.stop();
     assert_eq!(learned.iter().map(|device| &*device.device).collect::<Vec<_>>(), ["sw"]);
 }

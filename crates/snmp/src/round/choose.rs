@@ -13,7 +13,7 @@ const NEXT_AT_ONCE: usize = 12;
 const ROWS_UNKNOWN: u32 = 6;
 /// Rows at once, and then one column, after a request that was not answered.
 const ROWS_LEAST: u32 = 4;
-/// Rows at once of a column that leads through what is denied.
+/// Rows at once of a column that leads through what is denied, or up to it.
 const ROWS_AT_FENCE: u32 = 10;
 
 impl Round {
@@ -65,7 +65,7 @@ impl Round {
 
     /// Settles a request that begins with this table, which has an open column.
     fn settle(&mut self, table: usize) {
-        let Self { tables, columns, asked, .. } = self;
+        let Self { tables, columns, asked, deny, .. } = self;
         let state = &tables[table];
         let own = state.first..state.first + state.count;
         let open = || own.clone().filter(|&at| columns[at].end.is_none());
@@ -73,7 +73,7 @@ impl Round {
         let lead = open().min_by_key(|&at| (columns[at].alone, columns[at].rows)).expect("a column is open");
         let (bulk, alone) = (columns[lead].bulk, columns[lead].alone);
         let goal = self.path.goal(self.reply_bytes_max);
-        let cells = (goal.saturating_sub(OVERHEAD_BYTES) / usize::from(state.habit.cell_bytes)).max(1);
+        let mut cells = (goal.saturating_sub(OVERHEAD_BYTES) / usize::from(state.habit.cell_bytes)).max(1);
         asked.clear();
         if alone || self.least {
             asked.push(lead as u32);
@@ -82,8 +82,14 @@ impl Round {
             asked.sort_by_key(|&at| columns[at as usize].rows);
         }
         let remaining = state.remaining(&columns[lead]);
-        let rows_max =
-            state.repetitions_max().min(if columns[lead].fenced { ROWS_AT_FENCE } else { u32::MAX });
+        let mut rows_max = state.repetitions_max();
+        if !deny.is_empty() && asked.iter().any(|&at| columns[at as usize].is_held_back()) {
+            rows_max = rows_max.min(ROWS_AT_FENCE);
+            // A table that the device may not have at all: every column of it would lead into what is denied.
+            if columns[lead].rows == 0 && state.habit.rows == 0 {
+                cells = cells.min(ROWS_AT_FENCE as usize);
+            }
+        }
         let (count, repetitions) = match (bulk, self.least) {
             (false, _) => (cells.min(NEXT_AT_ONCE), 1),
             (true, true) => (1, ROWS_LEAST.min(rows_max)),
@@ -113,7 +119,11 @@ impl Round {
                 if asked.len() >= most {
                     return;
                 }
-                let wants = || state.remaining(column).is_some_and(|rows| rows * 2 >= repetitions);
+                // Past the end of a column only what is not denied may come.
+                let least = if column.is_held_back() { repetitions } else { repetitions.div_ceil(2) };
+                let most = if column.is_held_back() { ROWS_AT_FENCE } else { u32::MAX };
+                let wants =
+                    || repetitions <= most && state.remaining(column).is_some_and(|rows| rows >= least);
                 if fits && column.end.is_none() && column.goes_with(true) && wants() {
                     asked.push(at as u32);
                 }
@@ -144,6 +154,11 @@ fn split(cells: usize, open: usize, remaining: Option<u32>, most: u32) -> (usize
 impl Column {
     fn goes_with(&self, bulk: bool) -> bool {
         !self.alone && self.bulk == bulk
+    }
+
+    /// Whether only a few rows of it are asked for at once, because of what is denied.
+    fn is_held_back(&self) -> bool {
+        self.fenced || self.borders
     }
 }
 

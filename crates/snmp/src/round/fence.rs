@@ -1,7 +1,9 @@
-//! What the settings deny: never asked, and walked around.
+//! What the settings deny: never asked, walked around, and approached in small steps.
 
 use crate::oid::{Oid, OidRef};
 
+/// The entry and the table that a column lies in, and three arcs above: denials in there count as near.
+const NEAR_ARCS: usize = 5;
 /// Far behind all rows that agents number, and yet a number that those with signed arcs can read.
 const FAR: u32 = i32::MAX as u32;
 
@@ -15,6 +17,15 @@ pub(super) fn ahead(deny: &[Oid], column: OidRef<'_>, from: OidRef<'_>) -> bool 
     let lies_within = |deny: &&Oid| deny.view().strip_prefix(column).is_some_and(|index| !index.is_empty());
     let is_ahead = |deny: &Oid| deny.view() > from || from.strip_prefix(deny.view()).is_some();
     deny.iter().filter(lies_within).any(is_ahead)
+}
+
+/// Whether something denied lies near behind a column: a request that reads past the column's end may reach into it, because nobody
+/// knows what a device has in between, nor how many rows it has today.
+pub(super) fn borders(deny: &[Oid], column: OidRef<'_>) -> bool {
+    let near = column.len().saturating_sub(NEAR_ARCS);
+    let lies_behind = |deny: OidRef<'_>| deny > column && deny.strip_prefix(column).is_none();
+    let shared = |deny: OidRef<'_>| deny.arcs().zip(column.arcs()).take_while(|(a, b)| a == b).count();
+    deny.iter().map(Oid::view).any(|deny| lies_behind(deny) && shared(deny) >= near)
 }
 
 /// Where to go on after a name that is denied: behind everything below the same denial; none for a name that is allowed.
@@ -67,7 +78,31 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_behind_is_no_fence() {
+    fn what_lies_behind_borders() {
+        let check = |deny: &str, column: &str, expected: bool| {
+            assert_eq!(borders(&[oid(deny)], oid(column).view()), expected, "{deny} {column}");
+        };
+        let address = "1.3.6.1.2.1.4.20.1.5";
+        check("1.3.6.1.2.1.4.21", address, true);
+        check("1.3.6.1.2.1.4.24.4", address, true);
+        check("1.3.6.1.2.1.17.4.3", address, true);
+        // The next column, and a row of it.
+        check("1.3.6.1.2.1.4.20.1.6", address, true);
+        check("1.3.6.1.2.1.4.20.1.6.3", address, true);
+        // Before the column, within it, around it, the column itself, far behind it.
+        check("1.3.6.1.2.1.4.20.1.4", address, false);
+        check("1.3.6.1.2.1.4.20.1.5.3", address, false);
+        check("1.3.6.1.2.1.4", address, false);
+        check(address, address, false);
+        check("1.3.6.1.4.1.9.9", address, false);
+        check("1.3.6.1.4.1.9.9.48.2", "1.3.6.1.4.1.9.9.48.1.1.1.5", true);
+        check("1.3.6.1.4.1.9.10", "1.3.6.1.4.1.9.9.48.1.1.1.5", false);
+        check("1.3.6", "1.3.5", true);
+        assert!(!borders(&[], oid(address).view()));
+    }
+
+    #[test]
+    fn what_lies_behind_is_not_walked_around() {
         let check = |deny: &str, column: &str, from: &str, expected: bool| {
             assert_eq!(ahead(&[oid(deny)], oid(column).view(), oid(from).view()), expected, "{deny} {from}");
         };

@@ -40,6 +40,8 @@ struct Agent {
     requests: usize,
     /// Bindings that were sent.
     sent: usize,
+    /// The names of each reply.
+    replies: Vec<Vec<Oid>>,
 }
 
 type Bindings = Vec<(Oid, Option<u32>)>;
@@ -111,6 +113,7 @@ impl Agent {
         };
         let bindings = &bindings[..bindings.len().min(self.cut.unwrap_or(usize::MAX))];
         self.sent += bindings.len();
+        self.replies.push(bindings.iter().map(|(name, _)| name.clone()).collect());
         let value = |name: &Oid, value: Option<u32>| match value {
             _ if self.vanished.as_ref() == Some(name) => Value::NoSuchInstance,
             Some(value) => Value::Counter32(value),
@@ -482,6 +485,97 @@ fn what_is_denied_is_never_asked() {
     let ended = silent.serve(Plan { deny, ..plan(tables) });
     assert_eq!(ended.tables[1].reasons[0], Reason::Timeout);
     assert!(!silent.asked.contains(&oid("1.3.6.1.2.1.1.3.0")));
+}
+
+/// Addresses of a router, and right behind them its routes, which are denied.
+struct Router {
+    agent: Agent,
+    deny: Arc<[Oid]>,
+}
+
+impl Router {
+    fn new(addresses: u32) -> Self {
+        let mut agent = Agent::default();
+        for (entry, columns, rows) in [("1.3.6.1.2.1.4.20.1", 5, addresses), ("1.3.6.1.2.1.4.21.1", 13, 400)]
+        {
+            let names = (1..=columns).flat_map(|c| (1..=rows).map(move |r| [c, r]));
+            agent.cells.extend(names.map(|arcs| (oid(entry).child(&arcs).expect("short"), 1)));
+        }
+        Self { agent, deny: Arc::new([oid("1.3.6.1.2.1.4.21")]) }
+    }
+
+    fn addresses(columns: std::ops::RangeInclusive<u32>, rows_known: u32) -> Assignment {
+        let columns = columns.map(|c| oid("1.3.6.1.2.1.4.20.1").child(&[c]).expect("short"));
+        let habit = Habit { rows: rows_known, cell_bytes: 20, ..Habit::new() };
+        assign(Table::new("addresses", columns.collect()), habit)
+    }
+
+    /// Reads; the cells of each table, and of each reply how many bindings it had and how many of them were routes.
+    fn read(&mut self, tables: Vec<Assignment>) -> (Vec<usize>, Vec<(usize, usize)>) {
+        let ended = self.agent.serve(Plan { deny: self.deny.clone(), ..plan(tables) });
+        assert!(ended.tables.iter().all(TableHarvest::is_whole));
+        let routes =
+            |names: &Vec<Oid>| names.iter().filter(|name| fence::denies(&self.deny, name.view())).count();
+        let replies = self.agent.replies.iter().map(|names| (names.len(), routes(names)));
+        (ended.tables.iter().map(|table| table.rows.len()).collect(), replies.collect())
+    }
+}
+
+#[test]
+fn what_is_denied_right_behind_a_column_is_hardly_reached() {
+    // The last column of a table that was never read, at all lengths: this reached 57 rows into the routes.
+    for addresses in 0..60 {
+        let (cells, replies) = Router::new(addresses).read(vec![Router::addresses(5..=5, 0)]);
+        assert_eq!(cells, [addresses as usize]);
+        assert!(replies.iter().all(|(_, routes)| *routes <= 10), "{addresses}: {replies:?}");
+    }
+    // All columns of a table that is not there, which is never learned to have rows: each leads into the routes.
+    for addresses in [0, 1] {
+        let (_, replies) = Router::new(addresses).read(vec![Router::addresses(1..=5, 0)]);
+        assert!(replies.iter().all(|(_, routes)| *routes <= 10), "{replies:?}");
+    }
+    // What is known to be 20 rows long is read with its end and no farther, and its columns still share requests.
+    let (cells, replies) = Router::new(20).read(vec![Router::addresses(1..=5, 20)]);
+    assert_eq!(cells, [100]);
+    assert!(replies.iter().all(|(_, routes)| *routes <= 1) && replies.len() <= 4, "{replies:?}");
+    // What is known may be true no longer.
+    let (cells, replies) = Router::new(1).read(vec![Router::addresses(5..=5, 47)]);
+    assert_eq!(cells, [1]);
+    assert!(replies.iter().all(|(_, routes)| *routes <= 10), "{replies:?}");
+}
+
+#[test]
+fn a_column_that_fills_a_request_does_not_reach_into_what_is_denied() {
+    let other = |rows: u32| {
+        let table = Table::new("other", vec![oid("1.3.6.1.2.1.2.2.1.1")]);
+        assign(Table { repetitions_max: 100, ..table }, Habit { rows, cell_bytes: 20, ..Habit::new() })
+    };
+    for (known, addresses) in [(8, 8), (15, 8), (15, 15), (40, 30)] {
+        let mut router = Router::new(addresses);
+        let rows = (1..=known).map(|r| (oid("1.3.6.1.2.1.2.2.1.1").child(&[r]).expect("short"), r));
+        router.agent.cells.extend(rows);
+        let (cells, replies) = router.read(vec![other(known), Router::addresses(5..=5, addresses)]);
+        assert_eq!(cells, [known as usize, addresses as usize]);
+        assert!(replies.iter().all(|(_, routes)| *routes <= 1), "{known} {addresses}: {replies:?}");
+    }
+}
+
+#[test]
+fn the_next_column_of_the_same_table_may_be_denied() {
+    for rows in [1, 3, 20] {
+        let deny: Arc<[Oid]> = Arc::new([column(2)]);
+        let mut agent = Agent::table(3, rows);
+        agent.cells.extend((1..=400).map(|row| (column(2).child(&[row]).expect("short"), row)));
+        let ended = agent.serve(Plan { deny: deny.clone(), ..one(table(3)) });
+        assert_eq!(
+            (ended.tables[0].rows.len(), &ended.tables[0].reasons[1]),
+            (2 * rows as usize, &Reason::Denied)
+        );
+        for names in &agent.replies {
+            let denied = names.iter().filter(|name| fence::denies(&deny, name.view())).count();
+            assert!(denied <= 10, "{rows}: {denied}");
+        }
+    }
 }
 
 #[test]
