@@ -23,7 +23,7 @@ use super::neighbours::{Seat, Shown};
 use super::polls::{Came, Polls, RESENT_ABOVE};
 use super::ports::{Columns, Looks};
 use super::sink::{Refused, Stamps, Values, Ways};
-use super::uptime::{Course, Uptime};
+use super::uptime::{Course, Pace, Uptime};
 use super::{Address, Plan, Shared, own};
 use crate::inputs::{BoxFuture, CollectError, Input};
 use crate::series::{Round, SeriesId, SeriesTable};
@@ -50,6 +50,8 @@ pub(super) struct Device {
     stamps: Stamps,
     /// How long it was up when it was last looked at.
     uptime: Option<Uptime>,
+    /// Whether its clock is one of those that run slowly.
+    pace: Pace,
     events: Events,
     spent: Spent,
     seat: Seat,
@@ -186,6 +188,7 @@ impl Device {
             refused: Refused::default(),
             stamps: Stamps::default(),
             uptime: None,
+            pace: Pace::default(),
             events: Events::default(),
             spent: Spent::default(),
             seat,
@@ -350,21 +353,38 @@ impl Device {
             Some(Value::Oid(oid)) => oid.to_oid(),
             _ => Oid::from_arcs(&[0, 0]).expect("a good constant"),
         };
-        let course = course(self.uptime, uptime, visit).await;
-        self.uptime = uptime.or(self.uptime);
+        let course = self.follow_clock(uptime, visit).await;
         let now = Seen { descr, object };
         let (change, kind) = self.seen.as_ref().map_or((Change::Another, None), |before| now.since(before));
         let kind = kind.or(match course {
             Course::Restarted => Some(Kind::Restart),
             Course::TurnedOver => Some(Kind::UptimeWrap),
-            Course::GoesOn | Course::Unsure => None,
+            Course::GoesOn | Course::Behind | Course::Unsure => None,
         });
+        if kind == Some(Kind::Replacement) {
+            self.pace = Pace::default();
+        }
         if let Some(kind) = kind {
             self.events.device(&self.title, kind, visit.round.timestamp());
         }
         self.seen = Some(now);
         let restarted = change == Change::None && kind == Some(Kind::Restart);
         Ok(if restarted { Change::Restarted } else { change })
+    }
+
+    /// What became of the device's clock since the last round.
+    async fn follow_clock(&mut self, now: Option<Uptime>, visit: &mut Visit<'_, '_>) -> Course {
+        let course = course(self.uptime, now, &self.pace, visit).await;
+        if let Some((now, before)) = now.as_ref().zip(self.uptime.as_ref())
+            && self.pace.note(course, now, before)
+        {
+            tracing::info!(
+                "{}: its sysUpTime runs too slowly, as if it counted seconds: only where it goes back is it taken for a restart",
+                self.title
+            );
+        }
+        self.uptime = now.or(self.uptime);
+        self.pace.settle(course)
     }
 
     /// What the round cost, counted and compared with others'.
@@ -457,7 +477,7 @@ impl Device {
         due.iter().zip(&harvest.tables).for_each(|(at, read)| looks.table(&reader.columns, *at, read));
         looks.finish();
         let fell = self.events.any_fell(&looks);
-        let broken = (fell || leaves_room(&harvest)) && restarted_since(self.uptime, visit).await;
+        let broken = (fell || leaves_room(&harvest)) && restarted_since(self.uptime, &self.pace, visit).await;
         if broken {
             visit
                 .faults
@@ -552,14 +572,21 @@ fn uptime(value: Option<Value<'_>>, asked: Instant) -> Option<Uptime> {
 }
 
 /// What became of the device's clock; where that is not sure, another clock is asked for.
-async fn course(before: Option<Uptime>, now: Option<Uptime>, visit: &mut Visit<'_, '_>) -> Course {
+async fn course(
+    before: Option<Uptime>,
+    now: Option<Uptime>,
+    pace: &Pace,
+    visit: &mut Visit<'_, '_>,
+) -> Course {
     let (Some(before), Some(now)) = (before, now) else { return Course::GoesOn };
     match now.since(&before) {
-        Course::Unsure => {
+        Course::Behind if pace.is_slow() => Course::Behind,
+        Course::Unsure | Course::Behind => {
             let name = Oid::from_arcs(&ENGINE_TIME).expect("a good constant");
             let harvest = visit.run([name].into(), Vec::new()).await;
             let seconds = match harvest.scalar(0) {
-                Some(Value::Integer(seconds)) => u32::try_from(seconds).ok(),
+                // Zero is what those say that do not keep it.
+                Some(Value::Integer(seconds)) => u32::try_from(seconds).ok().filter(|seconds| *seconds > 0),
                 _ => None,
             };
             now.since_by(&before, seconds)
@@ -569,12 +596,12 @@ async fn course(before: Option<Uptime>, now: Option<Uptime>, visit: &mut Visit<'
 }
 
 /// Whether the device restarted after its clock was looked at.
-async fn restarted_since(before: Option<Uptime>, visit: &mut Visit<'_, '_>) -> bool {
+async fn restarted_since(before: Option<Uptime>, pace: &Pace, visit: &mut Visit<'_, '_>) -> bool {
     let asked = Instant::now();
     let name = Oid::from_arcs(&IDENTITY[2]).expect("a good constant");
     let harvest = visit.run([name].into(), Vec::new()).await;
     let now = uptime(harvest.scalar(0), asked);
-    course(before, now, visit).await == Course::Restarted
+    pace.settle(course(before, now, pace, visit).await) == Course::Restarted
 }
 
 /// Whether the device may have restarted while this was asked.
