@@ -81,8 +81,6 @@ pub(super) struct Events {
     device: [Option<Timestamp>; Kind::OF_DEVICE],
     ports: Ports,
     interfaces: Vec<(u64, Kind, Timestamp)>,
-    /// When interfaces were read last.
-    read: Option<Instant>,
     /// Reads of interfaces whose counters may still be compared with those from before a restart.
     anew: u8,
 }
@@ -118,10 +116,8 @@ impl Events {
         (now, at): (Instant, Timestamp),
         wanted: impl Fn(&str) -> bool,
     ) {
-        let past = self.read.map(|read| now.saturating_duration_since(read)).unwrap_or_default();
-        let mut changes = self.ports.take(looks, past, self.anew > 0);
+        let mut changes = self.ports.take(looks, now, self.anew > 0);
         if looks.came() {
-            self.read = Some(now);
             self.anew = if looks.is_whole() { 0 } else { self.anew.saturating_sub(1) };
         }
         changes.retain(|change| wanted(&change.name));

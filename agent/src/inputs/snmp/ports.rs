@@ -8,13 +8,13 @@
 //! octets, unicast packets and errors. Octets and packets are watched in 64 bits from when a 64-bit column has answered once; where none
 //! does, a fall in 32 bits is a wrap if the line could carry that much in the time and not everything fell, and else a reset.
 //!
-//! Limits: [`PORTS_MAX`] interfaces a device, about 90 bytes each; further ones are not watched. An interface that says in three rounds in
+//! Limits: [`PORTS_MAX`] interfaces a device, 96 bytes each; further ones are not watched. An interface that says in three rounds in
 //! a row that its counters just jumped is not believed until it is quiet.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 use profiles::Plan;
@@ -265,6 +265,8 @@ struct Port {
     who: u64,
     index: u32,
     counters: Counters,
+    /// When its 32-bit counters were read last: a round may have lost them.
+    read: Instant,
     jumped: Option<u32>,
     /// Rounds in a row in which it reported a jump.
     restless: u8,
@@ -295,9 +297,9 @@ impl Ports {
         })
     }
 
-    /// Takes a round in; `past` is the time since the one before. Where the device restarted, counters begin anew and only other
+    /// Takes a round in that was asked for at this moment. Where the device restarted, counters begin anew and only other
     /// indices are worth saying.
-    pub(super) fn take(&mut self, looks: &Looks<'_>, past: Duration, restarted: bool) -> Vec<Change> {
+    pub(super) fn take(&mut self, looks: &Looks<'_>, moment: Instant, restarted: bool) -> Vec<Change> {
         if !looks.came {
             return Vec::new();
         }
@@ -305,7 +307,7 @@ impl Ports {
         let mut now: Vec<Port> = Vec::with_capacity(looks.list.len());
         for (look, who) in looks.each() {
             let mut say = |kind| changes.push(Change { who, index: look.index, name: look.shown(), kind });
-            now.push(follow(self.find(who), look, who, past, restarted, &mut say));
+            now.push(follow(self.find(who), look, who, moment, restarted, &mut say));
         }
         if !looks.whole {
             let here: HashSet<u64, RandomState> = looks.whos.iter().copied().collect();
@@ -338,14 +340,17 @@ fn follow(
     before: Option<&Port>,
     look: &Look<'_>,
     who: u64,
-    past: Duration,
+    now: Instant,
     restarted: bool,
     say: &mut impl FnMut(Kind),
 ) -> Port {
     let known = before.map(|port| port.counters).unwrap_or_default();
     let counters = taken(look, &known);
-    let mut port = Port { who, index: look.index, counters, jumped: look.jumped, restless: 0 };
+    let mut port = Port { who, index: look.index, counters, read: now, jumped: look.jumped, restless: 0 };
     let Some(before) = before else { return port };
+    if counters.narrow & !look.counters.narrow != 0 {
+        port.read = before.read;
+    }
     if before.index != look.index {
         say(Kind::Renumbering);
     }
@@ -359,6 +364,7 @@ fn follow(
         say(Kind::Reported);
         return port;
     }
+    let past = now.saturating_duration_since(before.read);
     if let Some(kind) = Compared::new(&known, &counters).judge(look, past) {
         say(kind);
     }
@@ -433,7 +439,11 @@ impl<'a> Compared<'a> {
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    /// So many minutes after the first round.
+    fn minute(count: u64) -> Instant {
+        static START: OnceLock<Instant> = OnceLock::new();
+        *START.get_or_init(Instant::now) + Duration::from_secs(60 * count)
+    }
 
     /// One interface of a round: index, name, and what else it says.
     type Said<'a> = (u32, &'a str, &'a [(Role, Value<'a>)]);
@@ -452,9 +462,9 @@ mod tests {
     #[track_caller]
     fn check(then: &[Said<'_>], now: &[Said<'_>], expected: &[(u32, Kind)]) {
         let mut ports = Ports::default();
-        assert_eq!(ports.take(&looks(then), MINUTE, false), [], "nothing happened before the first round");
+        assert_eq!(ports.take(&looks(then), minute(0), false), [], "nothing happened before the first round");
         let now = looks(now);
-        let changes = ports.take(&now, MINUTE, false);
+        let changes = ports.take(&now, minute(1), false);
         let found: Vec<_> = changes.iter().map(|change| (change.index, change.kind)).collect();
         assert_eq!(found, expected, "{changes:?}");
     }
@@ -545,7 +555,7 @@ mod tests {
         let mut ports = Ports::default();
         let mut round = |ticks| {
             let said = [jumped(ticks)];
-            ports.take(&looks(&[(1, "a", &said)]), MINUTE, false).len()
+            ports.take(&looks(&[(1, "a", &said)]), minute(1), false).len()
         };
         let found: Vec<usize> = [0, 1, 2, 3, 4, 5, 5, 6].map(&mut round).to_vec();
         assert_eq!(found, [0, 1, 1, 0, 0, 0, 0, 1]);
@@ -567,11 +577,11 @@ mod tests {
     #[test]
     fn after_a_restart_counters_begin_anew_without_being_said_one_by_one() {
         let mut ports = Ports::default();
-        ports.take(&looks(&[(1, "a", &[wide(0, 500), jumped(0)])]), MINUTE, false);
+        ports.take(&looks(&[(1, "a", &[wide(0, 500), jumped(0)])]), minute(1), false);
         let now = [wide(0, 5), jumped(70)];
         let now = looks(&[(4, "a", &now)]);
         assert!(ports.any_fell(&now));
-        let changes = ports.take(&now, MINUTE, true);
+        let changes = ports.take(&now, minute(1), true);
         assert_eq!(changes.iter().map(|change| change.kind).collect::<Vec<_>>(), [Kind::Renumbering]);
         assert_eq!(ports.index(changes[0].who), Some(4));
         assert!(!ports.any_fell(&now));
@@ -581,15 +591,33 @@ mod tests {
     fn an_interface_that_a_round_lost_is_remembered_and_one_that_is_gone_is_not() {
         let mut ports = Ports::default();
         let (a, b) = ([wide(0, 500)], [wide(0, 900)]);
-        ports.take(&looks(&[(1, "a", &a), (2, "b", &b)]), MINUTE, false);
+        ports.take(&looks(&[(1, "a", &a), (2, "b", &b)]), minute(1), false);
         let partial = Looks { whole: false, ..looks(&[(1, "a", &a)]) };
-        ports.take(&partial, MINUTE, false);
+        ports.take(&partial, minute(1), false);
         assert_eq!(ports.known.len(), 2);
         let nothing = Looks { came: false, ..looks(&[]) };
-        ports.take(&nothing, MINUTE, false);
+        ports.take(&nothing, minute(1), false);
         assert_eq!(ports.known.len(), 2);
-        ports.take(&looks(&[(1, "a", &a)]), MINUTE, false);
+        ports.take(&looks(&[(1, "a", &a)]), minute(1), false);
         assert_eq!(ports.known.len(), 1);
+    }
+
+    #[test]
+    fn what_a_line_carries_is_reckoned_from_when_its_interface_was_read() {
+        let mut ports = Ports::default();
+        let mega = speed(100_000_000);
+        let (a, b) = ([mega, narrow(0, 4_000_000_000), narrow(2, 1)], [mega, narrow(0, 7)]);
+        ports.take(&looks(&[(1, "a", &a), (2, "b", &b)]), minute(0), false);
+        let partial = Looks { whole: false, ..looks(&[(2, "b", &b)]) };
+        assert_eq!(ports.take(&partial, minute(1), false), []);
+        // Only its name and its errors came.
+        let partial = [mega, narrow(4, 0)];
+        let partial = Looks { whole: false, ..looks(&[(1, "a", &partial)]) };
+        assert_eq!(ports.take(&partial, minute(2), false), []);
+        // More than the line carries in a minute, less than in three.
+        let now = [mega, narrow(0, 1_000_000_000), narrow(2, 2)];
+        let changes = ports.take(&looks(&[(1, "a", &now), (2, "b", &b)]), minute(3), false);
+        assert_eq!(changes.iter().map(|change| change.kind).collect::<Vec<_>>(), [Kind::Wrap]);
     }
 
     #[test]
