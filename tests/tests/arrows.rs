@@ -99,9 +99,9 @@ fn there_is_one_tls_stack() {
 }
 
 #[test]
-fn the_shipped_agent_leaves_the_simulator_out() {
+fn the_agent_inside_the_collector_leaves_the_simulator_out() {
     assert!(dependencies("pantau-agent").contains("simulator"), "`snmp replay` has it");
-    assert!(!tree("pantau-agent", &["--no-default-features"]).contains("simulator"));
+    knows_nothing_of("pantau-collector", &["simulator"]);
 }
 
 /// The rooms of `ARCHITECTURE.md` and what its table says that they know.

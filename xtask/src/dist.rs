@@ -41,11 +41,7 @@ fn build(program: &str, host: &str, folder: &Path) -> Result<()> {
     // The agent has a profile of its own: small before fast.
     let profile = if program == "pantau-agent" { "dist-agent" } else { "dist" };
     // A target named by hand keeps the flag away from build scripts and procedural macros, which cannot be static.
-    let mut words = vec!["build", "--profile", profile, "--target", host, "--package", program, "--bins"];
-    if program == "pantau-agent" {
-        // Without `snmp replay`, whose simulator is for people's own machines (docs/decisions/0009).
-        words.push("--no-default-features");
-    }
+    let words = ["build", "--profile", profile, "--target", host, "--package", program, "--bins"];
     let mut build = cargo(&words);
     build.env("RUSTFLAGS", LINK_FLAGS);
     if program == "pantau-agent" {
