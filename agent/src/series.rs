@@ -172,6 +172,8 @@ pub struct SeriesTable {
     /// Further series for [`Round::metric`] alone.
     own_max: usize,
     stamp: Stamp,
+    /// What was forgotten since the last look for old series began, in order.
+    forgotten: Vec<SeriesId>,
     /// The series after the one that was named by a family last: the next such one, if this round is like the last.
     next: u32,
     /// How often metadata was to be said again when this table last said its own.
@@ -215,6 +217,7 @@ impl SeriesTable {
             series_max,
             own_max: 0,
             stamp: Stamp::of_new_table(),
+            forgotten: Vec::new(),
             next: 0,
             said: 0,
         }
@@ -262,7 +265,7 @@ impl SeriesTable {
         let search = |search: &Search| (search.series.capacity() + search.sets.capacity()) * 6;
         size_of::<Self>()
             + self.entries.capacity() * size_of::<Option<Entry>>()
-            + self.free.capacity() * 4
+            + (self.free.capacity() + self.forgotten.capacity()) * 4
             + self.sets.memory_bytes()
             + self.search.as_deref().map_or(0, search)
             + keyed
@@ -359,6 +362,7 @@ impl SeriesTable {
         if !self.round.is_multiple_of(Self::FORGET_AFTER_ROUNDS) {
             return;
         }
+        self.forgotten = Vec::new();
         let round = self.round;
         let is_old = |entry: &Entry| u64::from(entry.age(round)) > Self::FORGET_AFTER_ROUNDS;
         if let Some(keyed) = &mut self.keyed {
@@ -381,6 +385,7 @@ impl SeriesTable {
 
     fn forget(&mut self, slot: usize) {
         self.stamp.forgotten += 1;
+        self.forgotten.push(SeriesId(slot as u32));
         self.free.push(SeriesId(slot as u32));
         // Found by what is gone now: it is made anew when it is wanted.
         self.search = None;
@@ -591,9 +596,17 @@ impl<'a> Round<'a> {
         Ok(put)
     }
 
-    /// While this stays the same from round to round, so do the ids of series.
+    /// While this stays the same from round to round, so do the ids of series; see [`Round::forgotten_since`].
     pub fn stamp(&self) -> Stamp {
         self.table.stamp
+    }
+
+    /// Which ids that were good under an earlier stamp are not any more; none if the table is another, or does not know so far back.
+    pub fn forgotten_since(&self, earlier: Stamp) -> Option<&[SeriesId]> {
+        let now = self.table.stamp;
+        let count = now.forgotten.checked_sub(earlier.forgotten).filter(|_| now.table == earlier.table)?;
+        let from = self.table.forgotten.len().checked_sub(usize::try_from(count).ok()?)?;
+        Some(&self.table.forgotten[from..])
     }
 
     /// The series of the value that was added last.

@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Names are written as in `snmp-interfaces`, spaces in tables' names as `\20`. A line that cannot be read is passed over. Of two lines
-//! for one table the one that makes it wait longer counts. A time that lies in the future (the clock was set back) counts as the moment of reading, so that the
-//! pause is kept and ends.
+//! for one table the one that makes it wait longer counts. A time that lies in the future (the clock was set back) counts as the moment of
+//! reading, so that the pause is kept and ends; but only until a line behind it says better.
 //!
 //! Limits: [`FILE_BYTES_MAX`] of file; beyond, or where it cannot be read, a table counts as asked for at the start.
 
@@ -172,6 +172,32 @@ fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// What the lines of one table say, in their order.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    /// The latest time that lies in the past.
+    past: Option<u64>,
+    /// Whether the last line's time lies in the future.
+    is_future: bool,
+}
+
+impl Told {
+    fn hear(&mut self, secs: u64, now_secs: u64) {
+        self.is_future = secs > now_secs;
+        if !self.is_future {
+            self.past = self.past.max(Some(secs));
+        }
+    }
+}
+
+/// Device, table, and seconds since 1970.
+fn read_line(line: &str) -> Option<((Box<str>, Box<str>), u64)> {
+    let mut words = line.splitn(3, ' ');
+    let secs = words.next()?.parse().ok()?;
+    let (table, device) = (unescape(words.next()?)?, unescape(words.next()?)?);
+    Some(((device.into_boxed_str(), table.into_boxed_str()), secs))
+}
+
 impl State {
     /// Reads what was written since the last time.
     fn catch_up(&mut self, path: &Path, now: Moment) -> io::Result<()> {
@@ -194,20 +220,21 @@ impl State {
         file.take(length - from).read_to_end(&mut bytes)?;
         // The rest of a line that is just being written is read the next time.
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        for line in String::from_utf8_lossy(&bytes[..whole]).lines() {
-            self.read_line(line, now);
+        let mut told: HashMap<(Box<str>, Box<str>), Told> = HashMap::new();
+        for (key, secs) in String::from_utf8_lossy(&bytes[..whole]).lines().filter_map(read_line) {
+            told.entry(key).or_default().hear(secs, now.wall_secs());
+        }
+        for (key, told) in told {
+            self.learn(key, told, now);
         }
         self.read = Some((inode, from + whole as u64));
         Ok(())
     }
 
-    fn read_line(&mut self, line: &str, now: Moment) -> Option<()> {
-        let mut words = line.splitn(3, ' ');
-        let secs: u64 = words.next()?.parse().ok()?;
-        let (table, device) = (unescape(words.next()?)?, unescape(words.next()?)?);
-        let ago_ms = i64::try_from(now.wall_secs().saturating_sub(secs)).ok()?.checked_mul(1000)?;
+    fn learn(&mut self, key: (Box<str>, Box<str>), told: Told, now: Moment) -> Option<()> {
+        let secs = if told.is_future { now.wall_secs() } else { told.past? };
+        let ago_ms = i64::try_from(now.wall_secs() - secs).ok()?.checked_mul(1000)?;
         let at = now.steady_ms() - ago_ms;
-        let key = (device.into_boxed_str(), table.into_boxed_str());
         let known = self.asked.entry(key).or_insert(at);
         // What this process asked itself it knows to the millisecond.
         if at - *known >= 1000 {
@@ -289,6 +316,33 @@ mod tests {
         assert_eq!(after.last_asked("olt", "t", restarted(60, -1_000_000)), secs(0));
         let later = Moment { steady: Duration::from_secs(3605), ..restarted(3660, -1_000_000) };
         assert_eq!(after.last_asked("olt", "t", later), secs(3600));
+    }
+
+    /// One line of a clock that was ahead made tables wait their whole pause after every restart, for as long as it lay ahead.
+    #[test]
+    fn a_line_from_the_future_counts_until_the_next_one() {
+        let check = |times: &[u64], expected: u64| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let lines: String = times.iter().map(|time| format!("{} t olt\n", WALL + time)).collect();
+            fs::write(folder.path().join(FILE_NAME), format!("{FIRST_LINE}{lines}")).expect("a good disk");
+            let budgets = Budgets::in_folder(folder.path());
+            assert_eq!(budgets.last_asked("olt", "t", restarted(1000, 0)), secs(expected), "{times:?}");
+        };
+        check(&[9_000_000, 400], 600);
+        check(&[400, 9_000_000], 0);
+        check(&[9_000_000, 400, 9_000_000], 0);
+        check(&[700, 9_000_000, 400], 300);
+        check(&[9_000_000, 8_000_000, 400, 300], 600);
+    }
+
+    #[test]
+    fn a_line_from_the_future_takes_nothing_from_what_this_process_asked() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let future = format!("{FIRST_LINE}{} t olt\n", WALL + 9_000_000);
+        fs::write(folder.path().join(FILE_NAME), future).expect("a good disk");
+        let budgets = Budgets::in_folder(folder.path());
+        budgets.note("olt", "t", at(10)).expect("a good disk");
+        assert_eq!(budgets.last_asked("olt", "t", at(70)), secs(60));
     }
 
     #[test]

@@ -123,6 +123,27 @@ impl Poll {
         (pause.is_zero() || past + interval / 2 >= pause) && past >= self.terms.floor
     }
 
+    /// Nothing more is said of these ids, which may name other series by now; what this round brought is named anew already.
+    fn lose(&mut self, forgotten: &HashSet<u32>, now: Instant) {
+        let is_asked_now = self.asked == Some(now);
+        let before = self.held.len();
+        let mut old = match self.came {
+            Came::All if is_asked_now => 0,
+            Came::Part if is_asked_now => self.older as usize,
+            _ => before,
+        };
+        self.held.retain(|(id, _)| {
+            let is_old = old > 0;
+            old = old.saturating_sub(1);
+            !(is_old && forgotten.contains(&id.number()))
+        });
+        let lost = before - self.held.len();
+        self.older = self.older.saturating_sub(lost as u32);
+        if lost > 0 && !is_asked_now && self.terms.floor.is_zero() {
+            self.asked = None;
+        }
+    }
+
     /// Whether rounds lie between two polls.
     fn is_rare(&self, interval: Duration) -> bool {
         self.terms.pause.max(self.terms.floor) > interval + interval / 2
@@ -238,14 +259,18 @@ impl Polls {
     pub(super) fn go_on(&mut self, now: Instant, round: &mut Round<'_>) {
         let was_silent = std::mem::take(&mut self.silent) > 0;
         let stamp = round.stamp();
-        if self.stamp.replace(stamp).is_some_and(|held_under| held_under != stamp) {
-            // An id may name another series by now: nothing is said rather than something false, and all is read again.
-            for poll in &mut self.polls {
-                poll.held.clear();
-                poll.older = 0;
-            }
-            self.restart();
-            return;
+        if let Some(earlier) = self.stamp.replace(stamp).filter(|earlier| *earlier != stamp) {
+            let Some(forgotten) = round.forgotten_since(earlier) else {
+                // An id may name another series by now: nothing is said rather than something false, and all is read again.
+                for poll in &mut self.polls {
+                    poll.held.clear();
+                    poll.older = 0;
+                }
+                self.restart();
+                return;
+            };
+            let forgotten: HashSet<u32> = forgotten.iter().map(|id| id.number()).collect();
+            self.polls.iter_mut().for_each(|poll| poll.lose(&forgotten, now));
         }
         for poll in &mut self.polls {
             let says = was_silent || poll.is_resent();
@@ -426,6 +451,76 @@ mod tests {
         let (mut second, same_id) = table_of("another");
         assert_eq!(id, same_id);
         assert_eq!(said_again(&mut polls, &mut second), 0);
+    }
+
+    /// A port that went away ended all hourly series of its device some rounds later, and all slow tables were asked for at once.
+    #[test]
+    fn a_series_that_is_forgotten_ends_no_other_and_asks_for_nothing() {
+        let interval = Duration::from_secs(60);
+        let mut polls = polls_of(vec![poll(Class::Hourly, 4000), poll(Class::Hourly, 0)], 2, interval);
+        let mut table = SeriesTable::new(model::Labels::empty(), 10);
+        let start = Instant::now();
+        for number in 0..=3 * SeriesTable::FORGET_AFTER_ROUNDS as u32 {
+            let now = start + interval * number;
+            assert_eq!([0, 1].map(|at| polls.is_due(at, now)), [number == 0; 2], "in round {number}");
+            let mut round = Round::begin(&mut table, Timestamp::from_millis(number.into()), Vec::new());
+            if number == 0 {
+                for (at, name, value) in [(0, "optics", 7.0), (1, "modules", 8.0)] {
+                    polls.asked(at, now, Came::All, Timestamp::from_millis(0));
+                    round.metric(&own::WALK_COMPLETE, &[name], value);
+                    polls.hold(at, round.latest().expect("just added"), value);
+                }
+                round.metric(&own::WALK_COMPLETE, &["port 9"], 9.0);
+            }
+            polls.go_on(now, &mut round);
+            let values: Vec<f64> = round.finish().0.iter().map(|point| point.value).collect();
+            let (held, others): (Vec<f64>, Vec<f64>) =
+                values.iter().partition(|value| [7.0, 8.0].contains(value));
+            assert_eq!(held, [7.0, 8.0], "in round {number}");
+            // The port itself, and its stale marker.
+            assert_eq!(others.len(), usize::from(number < 2), "in round {number}: {others:?}");
+        }
+        assert_eq!(table.len(), 2, "the port was forgotten meanwhile");
+    }
+
+    /// So many rounds come to nothing that what was held is forgotten, and its place is another's.
+    #[test]
+    fn what_was_held_for_a_series_that_was_forgotten_is_said_of_nothing_else() {
+        let interval = Duration::from_secs(60);
+        // Soon after it was forgotten, and when the table does not know any more what it forgot.
+        for (failed, goes_on) in [(20, true), (30, false)] {
+            let mut polls = polls_of(vec![poll(Class::Hourly, 0), poll(Class::Hourly, 0)], 2, interval);
+            let mut table = SeriesTable::new(model::Labels::empty(), 10);
+            let now = Instant::now();
+            let mut round = Round::begin(&mut table, Timestamp::from_millis(1), Vec::new());
+            let ids = [(0, "optics", 7.0), (1, "modules", 8.0)].map(|(at, name, value)| {
+                polls.asked(at, now, Came::All, Timestamp::from_millis(1));
+                round.metric(&own::WALK_COMPLETE, &[name], value);
+                let id = round.latest().expect("just added");
+                polls.hold(at, id, value);
+                id
+            });
+            polls.go_on(now, &mut round);
+            round.finish();
+            for _ in 1..failed {
+                let mut round = Round::begin(&mut table, Timestamp::from_millis(2), Vec::new());
+                round.keep(ids[1]);
+                round.finish();
+            }
+            let later = now + interval;
+            let mut round = Round::begin(&mut table, Timestamp::from_millis(3), Vec::new());
+            round.metric(&own::WALK_COMPLETE, &["another"], 1.0);
+            assert_eq!(round.latest(), Some(ids[0]), "its place is used again");
+            polls.go_on(later, &mut round);
+            let said =
+                |value: f64, points: &[crate::series::Point]| points.iter().any(|point| point.value == value);
+            let (points, _) = round.finish();
+            assert!(!said(7.0, &points) && said(8.0, &points) == goes_on, "{points:?}");
+            assert_eq!([0, 1].map(|at| polls.is_due(at, later)), [true, !goes_on]);
+            let mut round = Round::begin(&mut table, Timestamp::from_millis(4), Vec::new());
+            polls.go_on(later + interval, &mut round);
+            assert!(!said(7.0, &round.finish().0));
+        }
     }
 
     #[test]
