@@ -474,7 +474,12 @@ impl Device {
         visit.faults.extend(scalar_fault(&late.oids, &harvest));
 
         let mut looks = Looks::new();
-        due.iter().zip(&harvest.tables).for_each(|(at, read)| looks.table(&reader.columns, *at, read));
+        let mut wholes = Vec::with_capacity(due.len());
+        for (at, read) in due.iter().zip(&harvest.tables) {
+            let whole = reader.is_whole(*at, read);
+            looks.table(&reader.columns, *at, read, whole);
+            wholes.push(whole);
+        }
         looks.finish();
         let fell = self.events.any_fell(&looks);
         let broken = (fell || leaves_room(&harvest)) && restarted_since(self.uptime, &self.pace, visit).await;
@@ -492,11 +497,9 @@ impl Device {
         if broken {
             reader.leave_out(&due, (now, at_time));
         }
-        for (at, read) in due.iter().zip(&harvest.tables).filter(|_| !broken) {
+        for ((at, read), whole) in due.iter().zip(&harvest.tables).zip(wholes).filter(|_| !broken) {
             visit.faults.extend(reader.judge(*at, &asks.tables[*at], read, (now, at_time)));
             if brought(read) {
-                let refused = read.reasons.iter().map(|reason| !reason.is_complete());
-                let whole = !read.reasons.iter().any(by_chance) && reader.polls.is_whole(*at, refused);
                 readings.table(*at, whole, read.cells().map(|cell| (cell.column, cell.index, cell.value)));
             }
         }
@@ -667,6 +670,12 @@ impl Reader {
         let groups_from = self.tables.len();
         let groups = scalars.groups.iter().map(|(group, _)| groups_from + group);
         self.polls.asking(tables.iter().copied().chain(groups), now)
+    }
+
+    /// Whether what did not come of a table is not there: columns that are denied, or always refused, take nothing from that.
+    fn is_whole(&mut self, at: usize, read: &TableHarvest) -> bool {
+        let refused = read.reasons.iter().map(|reason| !reason.is_complete());
+        !read.reasons.iter().any(by_chance) && self.polls.is_whole(at, refused)
     }
 
     /// What was read of these tables is from before and after a restart.

@@ -181,7 +181,7 @@ pub(super) struct Looks<'a> {
     cursor: usize,
     /// By what each is known.
     whos: Vec<u64>,
-    /// Whether every table came to its end, so that what is not here is gone.
+    /// Whether every table came to its end but for what the device always refuses, so that what is not here is gone.
     whole: bool,
     came: bool,
 }
@@ -191,11 +191,11 @@ impl<'a> Looks<'a> {
         Self { whole: true, ..Self::default() }
     }
 
-    /// Takes a table of the plan, if it says anything about interfaces.
-    pub(super) fn table(&mut self, columns: &Columns, table: usize, read: &'a TableHarvest) {
+    /// Takes a table of the plan, if it says anything about interfaces; `whole` says that what is not in it is gone.
+    pub(super) fn table(&mut self, columns: &Columns, table: usize, read: &'a TableHarvest, whole: bool) {
         let Some(roles) = columns.of_table(table) else { return };
         self.came = true;
-        self.whole &= read.is_whole();
+        self.whole &= whole;
         for cell in read.cells() {
             let Some(Some(role)) = roles.get(usize::from(cell.column)) else { continue };
             if let Some(index) = cell.index.single() {
@@ -225,7 +225,7 @@ impl<'a> Looks<'a> {
         self.came
     }
 
-    /// Whether every table came to its end.
+    /// Whether what is not here is gone.
     pub(super) fn is_whole(&self) -> bool {
         self.whole
     }

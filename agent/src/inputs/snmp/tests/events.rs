@@ -121,6 +121,25 @@ async fn interfaces_with_other_indices_are_said_and_keep_their_labels() {
     );
 }
 
+/// A column that the device always refuses does not keep interfaces that are gone in memory.
+#[tokio::test]
+async fn an_interface_that_is_gone_is_forgotten_where_a_column_is_always_refused() {
+    let mut bench = Bench::new(switch(), "").await;
+    bench.agent.misbehave([Misdeed::GenErr(oid("1.3.6.1.2.1.2.2.1.8"))]);
+    bench.round().await;
+    bench.agent.remove(&oid("1.3.6.1.2.1.2.2.1"));
+    bench.agent.remove(&oid("1.3.6.1.2.1.31"));
+    let others = |cells: Vec<_>, bench: &mut Bench| {
+        cells.into_iter().for_each(|(name, held)| bench.agent.set(name, held));
+    };
+    others(port(2, "ge-1", ""), &mut bench);
+    bench.round().await;
+    // It comes back in another place, as a new one.
+    others(port(7, "ge-0", "uplink"), &mut bench);
+    let (series, _) = bench.round().await;
+    assert_eq!(found(&series, COUNT, &["kind=\"renumbering\""]), []);
+}
+
 #[tokio::test]
 async fn interfaces_that_are_left_out_are_nobody_s_business() {
     let cells = switch().into_iter().chain(port(9, "<pppoe-customer7>", "")).collect();
