@@ -47,7 +47,7 @@ struct State {
     /// Which file was read, and how far.
     read: Option<(u64, u64)>,
     /// Milliseconds on the steady clock of [`Moment`]; what was before its beginning is negative.
-    asked: HashMap<(Box<str>, Box<str>), i64>,
+    asked: HashMap<Key, i64>,
     /// Since when nothing is known for lack of a readable file, and why.
     blind: Option<(i64, String)>,
 }
@@ -172,6 +172,9 @@ fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Device and table.
+type Key = (Box<str>, Box<str>);
+
 /// What the lines of one table say, in their order.
 #[derive(Clone, Copy, Default)]
 struct Told {
@@ -191,7 +194,7 @@ impl Told {
 }
 
 /// Device, table, and seconds since 1970.
-fn read_line(line: &str) -> Option<((Box<str>, Box<str>), u64)> {
+fn read_line(line: &str) -> Option<(Key, u64)> {
     let mut words = line.splitn(3, ' ');
     let secs = words.next()?.parse().ok()?;
     let (table, device) = (unescape(words.next()?)?, unescape(words.next()?)?);
@@ -220,7 +223,7 @@ impl State {
         file.take(length - from).read_to_end(&mut bytes)?;
         // The rest of a line that is just being written is read the next time.
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let mut told: HashMap<(Box<str>, Box<str>), Told> = HashMap::new();
+        let mut told: HashMap<Key, Told> = HashMap::new();
         for (key, secs) in String::from_utf8_lossy(&bytes[..whole]).lines().filter_map(read_line) {
             told.entry(key).or_default().hear(secs, now.wall_secs());
         }
@@ -231,7 +234,7 @@ impl State {
         Ok(())
     }
 
-    fn learn(&mut self, key: (Box<str>, Box<str>), told: Told, now: Moment) -> Option<()> {
+    fn learn(&mut self, key: Key, told: Told, now: Moment) -> Option<()> {
         let secs = if told.is_future { now.wall_secs() } else { told.past? };
         let ago_ms = i64::try_from(now.wall_secs() - secs).ok()?.checked_mul(1000)?;
         let at = now.steady_ms() - ago_ms;

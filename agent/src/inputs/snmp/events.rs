@@ -8,6 +8,7 @@
 //!
 //! Limits: three times a device and four an interface; what was seen is forgotten when the agent ends.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use model::{METRIC_NAME, Timestamp};
@@ -80,7 +81,7 @@ pub(super) struct Events {
     counts: [u64; Kind::ALL.len()],
     device: [Option<Timestamp>; Kind::OF_DEVICE],
     ports: Ports,
-    interfaces: Vec<(u64, Kind, Timestamp)>,
+    interfaces: BTreeMap<(u64, Kind), Timestamp>,
     /// Reads of interfaces whose counters may still be compared with those from before a restart.
     anew: u8,
 }
@@ -98,7 +99,7 @@ impl Events {
         }
         if kind == Kind::Replacement {
             self.ports.forget();
-            self.interfaces = Vec::new();
+            self.interfaces.clear();
         }
         tracing::info!("{title}: {}", kind.text());
     }
@@ -123,14 +124,9 @@ impl Events {
         changes.retain(|change| wanted(&change.name));
         for change in &changes {
             self.counts[change.kind as usize] += 1;
-            let same =
-                |(who, kind, _): &&mut (u64, Kind, Timestamp)| (*who, *kind) == (change.who, change.kind);
-            match self.interfaces.iter_mut().find(same) {
-                Some((_, _, last)) => *last = at,
-                None => self.interfaces.push((change.who, change.kind, at)),
-            }
+            self.interfaces.insert((change.who, change.kind), at);
         }
-        self.interfaces.retain(|(who, _, _)| self.ports.index(*who).is_some());
+        self.interfaces.retain(|(who, _), _| self.ports.index(*who).is_some());
         log(title, &changes);
     }
 
@@ -152,21 +148,19 @@ impl Events {
         if self.interfaces.is_empty() {
             return;
         }
-        let named: Vec<(SeriesId, u32)> = named_interfaces(round);
-        for (who, kind, at) in &self.interfaces {
-            let index = self.ports.index(*who);
-            let of_it = named.iter().find(|(_, current)| Some(*current) == index);
-            if let Some((id, _)) = of_it {
+        let named = named_interfaces(round);
+        for ((who, kind), at) in &self.interfaces {
+            if let Some(id) = self.ports.index(*who).and_then(|index| named.get(&index)) {
                 say(round, *id, *kind, *at);
             }
         }
     }
 }
 
-/// The series `ifIndex` of this round, whose labels are those of all series of the interface, and the index that each has now.
-fn named_interfaces(round: &Round<'_>) -> Vec<(SeriesId, u32)> {
+/// The series `ifIndex` of this round, whose labels are those of all series of the interface, by the index that each has now.
+fn named_interfaces(round: &Round<'_>) -> HashMap<u32, SeriesId> {
     let is_one = |(id, _): &(SeriesId, f64)| round.metric_name(*id) == "ifIndex";
-    round.values().filter(is_one).map(|(id, index)| (id, index as u32)).collect()
+    round.values().filter(is_one).map(|(id, index)| (index as u32, id)).collect()
 }
 
 fn say(round: &mut Round<'_>, of: SeriesId, kind: Kind, at: Timestamp) {

@@ -355,6 +355,8 @@ fn follow(
         say(Kind::Renumbering);
     }
     port.jumped = look.jumped.or(before.jumped);
+    // What a restart sets anew is no sign that this agent's word is worth more than before.
+    port.restless = before.restless;
     if restarted {
         return port;
     }
@@ -559,6 +561,17 @@ mod tests {
         };
         let found: Vec<usize> = [0, 1, 2, 3, 4, 5, 5, 6].map(&mut round).to_vec();
         assert_eq!(found, [0, 1, 1, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_restart_makes_a_device_that_always_reports_jumps_no_more_believable() {
+        let mut ports = Ports::default();
+        let mut round = |(ticks, restarted)| {
+            let said = [jumped(ticks)];
+            ports.take(&looks(&[(1, "a", &said)]), minute(1), restarted).len()
+        };
+        let all = [0, 1, 2, 3, 4, 5, 6, 7].map(|ticks| (ticks, ticks == 5));
+        assert_eq!(all.map(&mut round), [0, 1, 1, 0, 0, 0, 0, 0]);
     }
 
     #[test]
