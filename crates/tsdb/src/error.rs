@@ -123,3 +123,45 @@ impl From<JournalError> for WriteError {
         }
     }
 }
+
+/// What can be wrong with a block file.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockError {
+    /// The disk answered with an error.
+    #[error("cannot {what} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The bytes are not what was written.
+    #[error("{} is damaged at byte {offset}: {what}", .path.display())]
+    Damaged {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// What is wrong there.
+        what: String,
+    },
+    /// A newer program wrote it.
+    #[error("{} has format version {version}, this program reads up to {known}: use the newer program", .path.display())]
+    Newer {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Its version.
+        version: u16,
+        /// The newest version that this program reads.
+        known: u16,
+    },
+}
+
+impl BlockError {
+    /// Whether there was no room on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if journal::disk::is_full(source))
+    }
+}

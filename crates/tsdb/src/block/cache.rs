@@ -1,0 +1,1 @@
+//! A bounded cache of frames, shared by all blocks.

@@ -1,0 +1,1 @@
+//! Native histograms as opaque records.
