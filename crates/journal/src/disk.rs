@@ -54,6 +54,14 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// As the operating system answers.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file a second name, perhaps in another folder: both then are the same file, and its bytes stay until the last name
+    /// is removed. Lasting only after `sync_dir` of the new name's folder.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if the name is taken; one that [`cannot_link`] knows where the file system has no such names,
+    /// and then the caller may copy ([`crate::files::copy`]); else as the operating system answers.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file. Lasting only after `sync_dir`.
     ///
     /// # Errors
@@ -129,6 +137,18 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Whether `path` still names this very file. False only where it surely does not: the file or a folder above it was
     /// removed, renamed or replaced. What is written then, however well synced, nobody finds again.
     fn stands_at(&self, path: &Path) -> bool;
+}
+
+/// Whether an error of [`Disk::hard_link`] means that these two folders cannot share a file: they lie on two file systems, or theirs
+/// has no second names (FAT, some network and overlay file systems).
+pub fn cannot_link(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::CrossesDevices
+            | io::ErrorKind::Unsupported
+            | io::ErrorKind::TooManyLinks
+            | io::ErrorKind::PermissionDenied
+    )
 }
 
 /// Whether an error means "no space left".

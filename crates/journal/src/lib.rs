@@ -4,7 +4,8 @@
 //! In: entries, through [`Journal::append`], which never blocks. A thread of the journal's own turns them into records (the
 //! caller's [`Recorder`]), writes all that are waiting with one write and one fsync (group commit), and then tells the
 //! recorder which entries are [durable](Recorder::durable) and at which [`Position`]. Out: the records again, in order, when a
-//! folder is [opened](open), by position ([`Journal::read`]) or forward from a position ([`Journal::reader`]).
+//! folder is [opened](open), by position ([`Journal::read`]) or forward from a position ([`Journal::reader`]). A journal that another
+//! process has open can be [looked at](inspect): no lock, no repair, no change.
 //!
 //! What it promises: an entry that was reported durable is found again after a crash or a power cut, byte for byte, once,
 //! and in order; and nothing is found that was not appended. A torn tail is cut only from the newest segment and only where
@@ -42,4 +43,4 @@ pub use journal::{Journal, Opened, open, open_with};
 pub use options::{Options, SyncPolicy};
 pub use reader::Reader;
 pub use record::{Position, Record, RecordKind, Recorder, SegmentInfo, Stats};
-pub use recovery::{Damage, RecoveryReport, Visitor, VisitorError};
+pub use recovery::{Damage, Inspected, RecoveryReport, Visitor, VisitorError, inspect};

@@ -14,6 +14,9 @@
 //! only, and after a failed fsync it would stay there, clean and never written. So these bytes are written again in place and
 //! synced before anyone is told of them.
 //!
+//! **Looking without touching.** [`inspect`] reads a folder the same way and changes nothing: no lock, no repair. The journal may be
+//! written to meanwhile, so a torn tail is what is being written just now, and segments may go while it reads.
+//!
 //! Memory: one window of 256 KiB or one record, whichever is larger.
 
 use std::io;
@@ -23,12 +26,12 @@ use std::sync::Arc;
 use crate::catalog::{Catalog, Segment};
 use crate::disk::{self, Disk, DiskFile};
 use crate::error::{DamageKind, JournalError};
-use crate::files::TEMPORARY_SUFFIX;
+use crate::files::{self, TEMPORARY_SUFFIX};
 use crate::format::{
     self, FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FileHeader, FrameHeader, FrameKind, HeaderFault, Place,
 };
 use crate::options::Options;
-use crate::record::{Position, Record, RecordKind};
+use crate::record::{Position, Record, RecordKind, SegmentInfo};
 use crate::walk::{Look, Walk, WalkError};
 
 /// What the copy of a damaged file is called.
@@ -170,6 +173,93 @@ pub(crate) fn recover(
     Ok((Recovered { catalog, next_number, previous }, report))
 }
 
+/// What stands in a folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inspected {
+    /// Its segments, oldest first. `bytes` is how far each can be read now; the newest may grow.
+    pub segments: Vec<SegmentInfo>,
+    /// As for an opening. `torn_bytes` counts what is not whole at the end of the newest segment: torn, or just being written.
+    pub report: RecoveryReport,
+    /// Segments that were removed while the folder was read: what only they held was not visited.
+    pub vanished: Vec<u64>,
+}
+
+/// Reads the journal in `folder` as an opening does, and gives every record to `visit`, in order, but takes no lock and changes
+/// nothing: it may be in use.
+///
+/// # Errors
+/// [`JournalError::NewerFormat`], [`JournalError::RecordOverLimit`], [`JournalError::Visitor`], [`JournalError::Io`]. Damage is no error,
+/// and neither are segments that go meanwhile.
+pub fn inspect(
+    disk: &Arc<dyn Disk>,
+    folder: &Path,
+    record_bytes_max: usize,
+    visit: &mut dyn FnMut(Record<'_>) -> Result<(), VisitorError>,
+) -> Result<Inspected, JournalError> {
+    let names = disk.list(folder).map_err(JournalError::io("list", folder))?;
+    let mut vanished = Vec::new();
+    let mut candidates = Vec::new();
+    for number in names.iter().filter_map(|name| format::segment_number(name)) {
+        match unless_gone(candidate(disk.as_ref(), folder, number))? {
+            Some(candidate) => candidates.push(candidate),
+            None => vanished.push(number),
+        }
+    }
+    let catalog = Arc::new(Catalog::new(Arc::clone(disk), folder, record_bytes_max));
+    let mut visitor = EveryRecord(visit);
+    let mut recovery =
+        Recovery { catalog: &catalog, visitor: &mut visitor, report: RecoveryReport::default() };
+    for (index, candidate) in candidates.iter().enumerate() {
+        let later = &candidates[index + 1..];
+        if is_torn_creation(candidate, later) {
+            continue;
+        }
+        match unless_gone(recovery.read_segment(candidate, later))? {
+            Some(found) => {
+                let tear = found.pass.tear.filter(|_| later.is_empty());
+                recovery.report.torn_bytes += tear.map_or(0, |tear| candidate.bytes.saturating_sub(tear));
+                recovery.report.entries += found.pass.entries;
+                catalog.insert(candidate.number, found.segment());
+            }
+            None => vanished.push(candidate.number),
+        }
+    }
+    vanished.sort_unstable();
+    let report = recovery.report;
+    Ok(Inspected { segments: catalog.infos(), report, vanished })
+}
+
+/// A file that is not there any more is no error.
+fn unless_gone<T>(found: Result<T, JournalError>) -> Result<Option<T>, JournalError> {
+    match found {
+        Err(JournalError::Io { what: "open", source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        found => found.map(Some),
+    }
+}
+
+/// A segment that was walked through.
+struct Found {
+    mark: Option<u32>,
+    pass: Pass,
+    damaged: bool,
+    /// Where the file ends, as far as it belongs to the journal.
+    end: u64,
+}
+
+impl Found {
+    fn segment(&self) -> Segment {
+        Segment {
+            mark: self.mark.unwrap_or(0),
+            bytes: self.pass.readable,
+            entries: self.pass.entries,
+            sealed: true,
+            damaged: self.damaged,
+        }
+    }
+}
+
 /// Reads a segment's header; changes nothing.
 fn candidate(disk: &dyn Disk, folder: &Path, number: u64) -> Result<Candidate, JournalError> {
     let path = folder.join(format::segment_name(number));
@@ -239,6 +329,19 @@ impl Recovery<'_> {
     /// Recovers one segment; answers it and where it ends.
     fn segment(&mut self, found: &Candidate, later: &[Candidate]) -> Result<(Segment, u64), JournalError> {
         let newest = later.is_empty();
+        let damaged_before = self.report.damage.len();
+        let read = self.read_segment(found, later)?;
+        let end = match read.mark {
+            Some(mark) if newest => self.make_good(found, mark, &read.pass, damaged_before)?,
+            _ => read.end,
+        };
+        self.report.entries += read.pass.entries;
+        Ok((read.segment(), end))
+    }
+
+    /// Walks through one segment; changes nothing.
+    fn read_segment(&mut self, found: &Candidate, later: &[Candidate]) -> Result<Found, JournalError> {
+        let file = self.catalog.open(found.number)?;
         self.report.segments += 1;
         self.report.bytes += found.bytes;
         let damaged_before = self.report.damage.len();
@@ -246,13 +349,12 @@ impl Recovery<'_> {
             later.iter().filter_map(|later| later.header.ok()).find(|header| header.previous == found.number);
         let expected = told.map(|header| header.previous_bytes);
         let end = expected.unwrap_or(found.bytes).min(found.bytes);
-        let file = self.catalog.open(found.number)?;
         let mut walk = Walk::new(file, found.number, 0, end, self.catalog.record_bytes_max());
         let mark = self.mark(found, &mut walk)?;
         let pass = match mark {
             Some(mark) => {
                 walk.set_mark(mark);
-                self.pass(found.number, &mut walk, newest)?
+                self.pass(found.number, &mut walk, later.is_empty())?
             }
             None => Pass { entries: 0, synced: 0, readable: 0, tear: None, ended: true },
         };
@@ -261,19 +363,8 @@ impl Recovery<'_> {
         {
             self.damage(found.number, found.bytes, missing, DamageKind::Truncated);
         }
-        let end = match mark {
-            Some(mark) if newest => self.make_good(found, mark, &pass, damaged_before)?,
-            _ => end,
-        };
-        self.report.entries += pass.entries;
-        let segment = Segment {
-            mark: mark.unwrap_or(0),
-            bytes: pass.readable,
-            entries: pass.entries,
-            sealed: true,
-            damaged: self.report.damage.len() > damaged_before,
-        };
-        Ok((segment, end))
+        let damaged = self.report.damage.len() > damaged_before;
+        Ok(Found { mark, pass, damaged, end })
     }
 
     /// The segment's mark: from the header, or, if that is damaged, one that frames confirm.
@@ -508,28 +599,6 @@ fn copy_file(disk: &dyn Disk, folder: &Path, from: &Path, to: &Path) -> io::Resu
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let mut name = to.file_name().unwrap_or_default().to_owned();
-    name.push(TEMPORARY_SUFFIX);
-    let temporary = to.with_file_name(name);
-    let copied = copy_bytes(disk, from, &temporary).and_then(|()| disk.rename(&temporary, to));
-    if copied.is_err() {
-        let _ = disk.remove(&temporary);
-    }
-    copied?;
+    files::copy(disk, from, to, u64::MAX)?;
     disk.sync_dir(folder)
-}
-
-fn copy_bytes(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
-    let source = disk.open_read(from)?;
-    let mut target = disk.create(to)?;
-    let mut chunk = vec![0; COPY_CHUNK_BYTES];
-    let mut offset = 0;
-    loop {
-        let filled = source.read_at(offset, &mut chunk)?;
-        if filled == 0 {
-            return target.sync_data();
-        }
-        target.append(&chunk[..filled])?;
-        offset += filled as u64;
-    }
 }

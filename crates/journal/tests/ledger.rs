@@ -7,6 +7,7 @@ mod ledger {
     mod damage;
     mod faults;
     mod gone;
+    mod looking;
     mod ordinary;
     mod play;
     mod random;

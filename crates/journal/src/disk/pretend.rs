@@ -59,6 +59,7 @@ struct State {
     faults_fired: u64,
     down: bool,
     capacity: Option<u64>,
+    no_links: bool,
     trace: Vec<String>,
 }
 
@@ -122,6 +123,11 @@ impl PretendDisk {
     /// All files together can hold this many bytes (`None`: any number).
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock_state().capacity = bytes;
+    }
+
+    /// Whether files may have second names; they may, unless a test says no.
+    pub fn set_links(&self, allowed: bool) {
+        self.lock_state().no_links = !allowed;
     }
 
     /// Bytes in all files that bear a name.
@@ -235,6 +241,20 @@ impl Disk for PretendDisk {
         let ((folder, old), (same, new)) = (split(from)?, split(to)?);
         assert_eq!(folder, same, "a rename stays within its folder");
         state.change(&folder, Change::Rename(old, new))
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.lock_state();
+        state.begin("hard_link", to, 0)?;
+        if state.no_links {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        let id = state.find(from)?;
+        if state.find(to).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let (folder, name) = split(to)?;
+        state.change(&folder, Change::Add(name, id))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -447,8 +467,10 @@ impl State {
     }
 
     fn used_bytes(&self) -> u64 {
-        let named = self.folders.values().flat_map(|folder| folder.now.values());
-        named.map(|id| self.files[id].now.len() as u64).sum()
+        // A file with two names takes its room once.
+        let named: BTreeSet<u64> =
+            self.folders.values().flat_map(|folder| folder.now.values().copied()).collect();
+        named.iter().map(|id| self.files[id].now.len() as u64).sum()
     }
 
     fn free_bytes(&self) -> u64 {
@@ -618,6 +640,28 @@ mod tests {
         disk.remove(&path).unwrap();
         disk.crash();
         assert_eq!(disk.get(&path).unwrap(), b"old", "a removal that was not synced comes back");
+    }
+
+    #[test]
+    fn a_second_name_lasts_only_once_its_folder_is_synced() {
+        let (disk, path) = disk();
+        disk.put(&path, b"bytes");
+        let (folder, second) = (Path::new("/e"), Path::new("/e/g"));
+        assert!(disk.hard_link(&path, second).is_err(), "the folder is not there");
+        disk.create_dir_all(folder).unwrap();
+        disk.hard_link(&path, second).unwrap();
+        assert_eq!(disk.hard_link(&path, second).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!((disk.get(second).unwrap(), disk.used_bytes()), (b"bytes".to_vec(), 5));
+        disk.crash();
+        assert_eq!(disk.get(second), None);
+        disk.hard_link(&path, second).unwrap();
+        disk.sync_dir(folder).unwrap();
+        disk.remove(&path).unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        disk.crash();
+        assert_eq!(disk.get(second).unwrap(), b"bytes");
+        disk.set_links(false);
+        assert!(super::super::cannot_link(&disk.hard_link(second, &path).unwrap_err()));
     }
 
     #[test]

@@ -60,6 +60,10 @@ impl Disk for RealDisk {
         fs::rename(from, to)
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
@@ -255,6 +259,17 @@ mod tests {
         RealDisk.remove(&deep.join("other")).unwrap();
         assert_eq!(RealDisk.list(&deep).unwrap(), Vec::<String>::new());
         assert!(RealDisk.free_bytes(&deep).unwrap() > 0);
+    }
+
+    #[test]
+    fn a_second_name_is_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("a"), folder.path().join("b"));
+        RealDisk.create(&first).unwrap().append(b"bytes").unwrap();
+        RealDisk.hard_link(&first, &second).unwrap();
+        assert_eq!(RealDisk.hard_link(&first, &second).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        RealDisk.remove(&first).unwrap();
+        assert_eq!(fs::read(&second).unwrap(), b"bytes");
     }
 
     #[test]
