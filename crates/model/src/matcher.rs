@@ -68,6 +68,11 @@ impl Matcher {
         Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
     }
 
+    /// The text that a pattern is compiled as, for whoever matches by other engines: anchored, and `.` matches line ends.
+    pub fn anchored_pattern(pattern: &str) -> String {
+        format!("^(?s:{pattern})$")
+    }
+
     /// The label that is looked at.
     pub fn name(&self) -> &str {
         &self.name
@@ -119,14 +124,14 @@ impl fmt::Display for Matcher {
 }
 
 fn anchored(name: &str, pattern: &str) -> Result<Regex, MatcherError> {
-    regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-        .size_limit(Matcher::REGEX_BYTES_MAX)
-        .build()
-        .map_err(|error| MatcherError {
-            name: name.into(),
-            pattern: pattern.into(),
-            reason: error.to_string(),
-        })
+    let compile = |text: &str| regex::RegexBuilder::new(text).size_limit(Matcher::REGEX_BYTES_MAX).build();
+    // A pattern that closes a group before it opens one (`a)|(b`) would break out of its anchors: it must be one by itself.
+    let alone = if pattern.contains(')') { compile(pattern).map(drop) } else { Ok(()) };
+    alone.and_then(|()| compile(&Matcher::anchored_pattern(pattern))).map_err(|error| MatcherError {
+        name: name.into(),
+        pattern: pattern.into(),
+        reason: error.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -151,6 +156,7 @@ mod tests {
     fn a_bad_pattern_names_itself() {
         let error = Matcher::new("job", MatchOp::Regex, "a(").expect_err("unclosed group").to_string();
         assert!(error.contains("\"a(\"") && error.contains("\"job\""), "{error}");
+        assert!(Matcher::new("job", MatchOp::Regex, "a)|(b").is_err(), "it would match what only begins so");
     }
 
     #[test]

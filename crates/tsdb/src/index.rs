@@ -3,6 +3,16 @@
 //! In: label sets with ids that only grow, so that adding one appends to lists. Out: sorted ids that satisfy matchers. A regular
 //! expression runs over the distinct values of its label, or over the series that the other matchers left where those are fewer.
 
+#[allow(dead_code)] // until blocks are read
+pub(crate) mod block;
+#[allow(dead_code)]
+pub(crate) mod builder;
+mod dictionary;
+mod list;
+mod pattern;
+mod postings;
+mod union;
+
 use std::collections::{BTreeMap, HashMap};
 
 use model::{Labels, MatchOp, Matcher};

@@ -23,4 +23,7 @@ pub(crate) trait FrameSink {
 pub(crate) trait FrameSource {
     /// The payload of a frame.
     fn get(&self, at: FrameRef) -> Result<Arc<[u8]>, BlockError>;
+
+    /// The error that says what is wrong within a frame whose checksum is right.
+    fn damaged(&self, at: FrameRef, what: &str) -> BlockError;
 }
