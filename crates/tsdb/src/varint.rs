@@ -62,6 +62,11 @@ impl<'a> Cursor<'a> {
         self.rest.len()
     }
 
+    /// All bytes not read yet.
+    pub(crate) fn take_rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.rest)
+    }
+
     #[inline]
     pub(crate) fn byte(&mut self) -> Option<u8> {
         let (&first, rest) = self.rest.split_first()?;

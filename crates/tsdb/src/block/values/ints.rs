@@ -1,0 +1,441 @@
+//! Columns of integers: the values themselves, their changes or the changes' changes, whichever need the fewest bits; with a bitmap where
+//! many stand still, a common factor taken out, and outliers (a counter's reset, a gauge's gap) patched; or through pco.
+//!
+//! Arithmetic wraps, so that any `i64` is a value and any bytes decode to something or are refused.
+
+use super::{CodecError, bits, dense};
+use crate::block::Coding;
+use crate::varint::{self, Cursor};
+
+/// The first byte: how often changes were taken (0, 1 or 2) ...
+const ORDER: u8 = 3;
+/// ... whether a bitmap says which changes are not 0, and only those are packed ...
+const STILLS: u8 = 4;
+/// ... whether some numbers have more bits, apart ...
+const PATCHES: u8 = 8;
+/// ... whether a common factor was taken out ...
+const FACTOR: u8 = 16;
+/// ... and whether pco packed them.
+const DENSE: u8 = 32;
+
+const KNOWN: u8 = 63;
+
+/// Bits that a patch costs beside the bits it holds.
+const PATCH_BITS: usize = 14;
+
+/// A packed column this short is not tried with pco, whose tables alone are about as long.
+const DENSE_MIN: usize = 16;
+
+/// Numbers looked at to find the middle one, and to choose between values and changes.
+const LOOKS: usize = 15;
+const LOOKED_AT: usize = 512;
+
+/// Packs columns of integers; its buffers are used again.
+#[derive(Default)]
+pub(in crate::block) struct IntEncoder {
+    changes: Vec<i64>,
+    reduced: Vec<i64>,
+    moving: Vec<i64>,
+    patches: Vec<(usize, u64)>,
+    other: Vec<u8>,
+}
+
+/// Unpacks columns of integers; its buffers are used again.
+#[derive(Default)]
+pub(in crate::block) struct IntDecoder {
+    patches: Vec<(usize, u64)>,
+}
+
+/// A common factor: `odd << shift`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Factor {
+    odd: i64,
+    shift: u32,
+}
+
+/// How a column is bit-packed.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    stills: bool,
+    factor: Factor,
+    /// The smallest packed number, in factors.
+    low: i64,
+    width: u32,
+    /// About so many bits.
+    cost: usize,
+}
+
+impl IntEncoder {
+    /// Appends the column of these numbers; nothing for no numbers.
+    pub(in crate::block) fn encode(&mut self, numbers: &[i64], coding: Coding, out: &mut Vec<u8>) {
+        if numbers.is_empty() {
+            return;
+        }
+        let centre = middle(numbers);
+        let order = self.choose_order(numbers, centre);
+        changes(numbers, order, &mut self.changes);
+        let start = out.len();
+        let factor = self.put_packed(numbers, order, if order == 0 { centre } else { 0 }, out);
+        let try_dense = coding == Coding::Compacted && self.changes.len() >= dense::COUNT_MIN;
+        if try_dense && out.len() - start > DENSE_MIN {
+            self.put_dense(numbers, order, factor, start, out);
+        }
+    }
+
+    /// How often to take changes. Where the estimate is not clear, values and changes are weighed in full.
+    fn choose_order(&mut self, numbers: &[i64], centre: i64) -> usize {
+        if numbers.len() < 3 {
+            return 0;
+        }
+        let bits = estimate(numbers, centre);
+        let order = (0..3).min_by_key(|&order| bits[order]).expect("there are three");
+        let is_clear = bits[0].abs_diff(bits[1]) > bits[order] / 4;
+        if order == 2 || is_clear {
+            return order;
+        }
+        let costs = [0, 1].map(|order| {
+            changes(numbers, order, &mut self.changes);
+            let centre = if order == 0 { centre } else { 0 };
+            self.changes.iter_mut().for_each(|change| *change = change.wrapping_sub(centre));
+            frame(&self.changes, Factor::ONE, false).cost
+        });
+        usize::from(costs[1] < costs[0])
+    }
+
+    /// Answers the factor of all changes, less the centre.
+    fn put_packed(&mut self, numbers: &[i64], order: usize, centre: i64, out: &mut Vec<u8>) -> Factor {
+        let all = reduce(self.changes.iter().map(|change| change.wrapping_sub(centre)), &mut self.reduced);
+        let mut plan = frame(&self.reduced, all, false);
+        let zeros = if order == 0 { 0 } else { self.reduced.iter().filter(|&&change| change == 0).count() };
+        if zeros * plan.width as usize > self.changes.len() {
+            let moving = self.changes.iter().copied().filter(|&change| change != 0);
+            let factor = reduce(moving, &mut self.moving);
+            let other = frame(&self.moving, factor, true);
+            if other.cost + self.changes.len() < plan.cost {
+                plan = other;
+                std::mem::swap(&mut self.moving, &mut self.reduced);
+            }
+        }
+        self.put_planned(plan, numbers, order, centre, out);
+        all
+    }
+
+    fn put_planned(&mut self, plan: Plan, numbers: &[i64], order: usize, centre: i64, out: &mut Vec<u8>) {
+        let mask = mask(plan.width);
+        self.patches.clear();
+        for (index, number) in self.reduced.iter_mut().enumerate() {
+            let above = number.wrapping_sub(plan.low) as u64;
+            if above > mask {
+                self.patches.push((index, above >> plan.width));
+            }
+            *number = (above & mask) as i64;
+        }
+        let factor = plan.factor.value();
+        let flags = [(plan.stills, STILLS), (!self.patches.is_empty(), PATCHES), (factor > 1, FACTOR)];
+        let head = flags.iter().filter(|(set, _)| *set).fold(order as u8, |head, (_, flag)| head | flag);
+        put_head(head, numbers, order, factor, out);
+        varint::put_signed(out, centre.wrapping_add(plan.low.wrapping_mul(factor)));
+        out.push(plan.width as u8);
+        if plan.stills {
+            put_stills(&self.changes, out);
+        }
+        if !self.patches.is_empty() {
+            put_patches(&self.patches, out);
+        }
+        bits::put(self.reduced.iter().map(|&number| number as u64), plan.width, out);
+    }
+
+    /// Replaces the packed column at `start` by a pco one where that is smaller.
+    fn put_dense(&mut self, numbers: &[i64], order: usize, known: Factor, start: usize, out: &mut Vec<u8>) {
+        // Values keep their level in pco; changes have none.
+        let factor = if order == 0 { Factor::ONE } else { known };
+        if factor != Factor::ONE {
+            self.changes.iter_mut().for_each(|change| *change = factor.divide(*change));
+        }
+        self.other.clear();
+        let head = order as u8 | DENSE | if factor == Factor::ONE { 0 } else { FACTOR };
+        put_head(head, numbers, order, factor.value(), &mut self.other);
+        if dense::encode(&self.changes, &mut self.other) && self.other.len() < out.len() - start {
+            out.truncate(start);
+            out.extend_from_slice(&self.other);
+        }
+    }
+}
+
+fn put_head(head: u8, numbers: &[i64], order: usize, factor: i64, out: &mut Vec<u8>) {
+    out.push(head);
+    if order > 0 {
+        varint::put_signed(out, numbers[0]);
+    }
+    if order > 1 {
+        varint::put_signed(out, numbers[1].wrapping_sub(numbers[0]));
+    }
+    if factor > 1 {
+        varint::put(out, factor as u64);
+    }
+}
+
+/// A bit a change, set if it is not 0.
+fn put_stills(changes: &[i64], out: &mut Vec<u8>) {
+    for eight in changes.chunks(8) {
+        let bit = |(bit, &change): (usize, &i64)| u8::from(change != 0) << bit;
+        out.push(eight.iter().enumerate().map(bit).sum());
+    }
+}
+
+/// A count; then for each the numbers between it and the one before, and its bits above the width.
+fn put_patches(patches: &[(usize, u64)], out: &mut Vec<u8>) {
+    varint::put(out, patches.len() as u64);
+    let mut next = 0;
+    for &(index, high) in patches {
+        varint::put(out, (index - next) as u64);
+        varint::put(out, high);
+        next = index + 1;
+    }
+}
+
+const fn mask(width: u32) -> u64 {
+    if width == 0 { 0 } else { u64::MAX >> (u64::BITS - width) }
+}
+
+/// Bits of a signed number: 0 for 0.
+#[inline]
+const fn signed_length(number: i64) -> u32 {
+    u64::BITS - varint::zigzag(number).leading_zeros()
+}
+
+/// A number with about as many below as above it, by a look at some.
+fn middle(numbers: &[i64]) -> i64 {
+    let mut some = [0; LOOKS];
+    let stride = numbers.len().div_ceil(LOOKS);
+    let mut looks = 0;
+    for (slot, &number) in some.iter_mut().zip(numbers.iter().step_by(stride)) {
+        *slot = number;
+        looks += 1;
+    }
+    some[..looks].sort_unstable();
+    some[looks / 2]
+}
+
+/// Bits that values, their changes and the changes' changes need about, by a look at the numbers in the middle.
+fn estimate(numbers: &[i64], centre: i64) -> [u32; 3] {
+    let from = (numbers.len() / 2).saturating_sub(LOOKED_AT / 2);
+    let looked = &numbers[from..numbers.len().min(from + LOOKED_AT)];
+    let mut bits = [0u32; 3];
+    for three in looked.windows(3) {
+        let change = three[2].wrapping_sub(three[1]);
+        let before = three[1].wrapping_sub(three[0]);
+        bits[0] += signed_length(three[2].wrapping_sub(centre));
+        bits[1] += signed_length(change);
+        bits[2] += signed_length(change.wrapping_sub(before));
+    }
+    bits
+}
+
+fn changes(numbers: &[i64], order: usize, into: &mut Vec<i64>) {
+    let change = |two: &[i64]| two[1].wrapping_sub(two[0]);
+    into.clear();
+    match order {
+        0 => into.extend_from_slice(numbers),
+        1 => into.extend(numbers.windows(2).map(change)),
+        _ => into.extend(numbers.windows(3).map(|three| change(&three[1..]).wrapping_sub(change(three)))),
+    }
+}
+
+/// Takes the common factor out of numbers.
+fn reduce(numbers: impl Iterator<Item = i64>, into: &mut Vec<i64>) -> Factor {
+    into.clear();
+    into.extend(numbers);
+    let factor = Factor::of(into);
+    if factor != Factor::ONE {
+        into.iter_mut().for_each(|number| *number = factor.divide(*number));
+    }
+    factor
+}
+
+impl Factor {
+    const ONE: Self = Self { odd: 1, shift: 0 };
+
+    /// The greatest common divisor of all; 1 for zeros.
+    fn of(numbers: &[i64]) -> Self {
+        let shift = numbers.iter().fold(0, |all, number| all | number).trailing_zeros();
+        if shift >= i64::BITS - 1 {
+            return Self::ONE;
+        }
+        let mut odd = 0;
+        for &number in numbers {
+            let number = (number >> shift).unsigned_abs();
+            if odd == 0 || number % odd != 0 {
+                odd = gcd(odd, number);
+            }
+            if odd == 1 {
+                break;
+            }
+        }
+        // The factor divides a number below 2^63 in size, or it is 1.
+        i64::try_from(odd.max(1)).map_or(Self { odd: 1, shift }, |odd| Self { odd, shift })
+    }
+
+    const fn value(self) -> i64 {
+        self.odd << self.shift
+    }
+
+    #[inline]
+    const fn divide(self, number: i64) -> i64 {
+        let number = number >> self.shift;
+        if self.odd == 1 { number } else { number / self.odd }
+    }
+}
+
+fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// Chooses the width that packs numbers best if those that need more are patched, and the smallest number packed.
+fn frame(numbers: &[i64], factor: Factor, stills: bool) -> Plan {
+    let mut lengths = [0u32; 65];
+    numbers.iter().for_each(|&number| lengths[signed_length(number) as usize] += 1);
+    let longest = lengths.iter().rposition(|&count| count > 0).unwrap_or(0);
+    let (mut inside, mut best, mut length) = (0, usize::MAX, 0);
+    for (bits, &count) in lengths.iter().enumerate().take(longest + 1) {
+        inside += count as usize;
+        let patch = PATCH_BITS + (longest - bits) * 8 / 7;
+        let cost = numbers.len() * bits + (numbers.len() - inside) * patch;
+        if cost < best {
+            (best, length) = (cost, bits);
+        }
+    }
+    let (mut low, mut high) = (i64::MAX, i64::MIN);
+    for &number in numbers {
+        if signed_length(number) as usize <= length {
+            (low, high) = (low.min(number), high.max(number));
+        }
+    }
+    if low > high {
+        return Plan { stills, factor, low: 0, width: 0, cost: best };
+    }
+    let width = 64 - (high.wrapping_sub(low) as u64).leading_zeros();
+    let saved = numbers.len() * (length - (width as usize).min(length));
+    Plan { stills, factor, low, width, cost: best.saturating_sub(saved) }
+}
+
+impl IntDecoder {
+    /// Fills `into` with exactly `count` numbers, for which all bytes are needed.
+    pub(in crate::block) fn decode(
+        &mut self,
+        bytes: &[u8],
+        count: usize,
+        into: &mut Vec<i64>,
+    ) -> Result<(), CodecError> {
+        into.clear();
+        if count == 0 {
+            return if bytes.is_empty() { Ok(()) } else { Err(CodecError("bytes for no integers")) };
+        }
+        let mut cursor = Cursor::new(bytes);
+        let cut = CodecError("a column of integers that is cut off");
+        let head = cursor.byte().ok_or(cut)?;
+        let order = usize::from(head & ORDER);
+        if head & !KNOWN != 0 || order == 3 || order > count {
+            return Err(CodecError("a column of integers of a form that does not exist"));
+        }
+        let first = if order > 0 { cursor.signed().ok_or(cut)? } else { 0 };
+        let second = if order > 1 { cursor.signed().ok_or(cut)? } else { 0 };
+        let factor = if head & FACTOR != 0 { cursor.number().ok_or(cut)? as i64 } else { 1 };
+        let moves = count - order;
+        if head & DENSE != 0 {
+            dense::decode(cursor.take_rest(), moves, into)?;
+            if factor != 1 {
+                into.iter_mut().for_each(|number| *number = number.wrapping_mul(factor));
+            }
+        } else {
+            self.unpack(head, factor, moves, &mut cursor, into).ok_or(cut)?;
+            if !cursor.is_empty() {
+                return Err(CodecError("bytes after a column of integers"));
+            }
+        }
+        match order {
+            0 => {}
+            1 => add_up(first, into),
+            _ => {
+                add_up(second, into);
+                add_up(first, into);
+            }
+        }
+        Ok(())
+    }
+
+    fn unpack(
+        &mut self,
+        head: u8,
+        factor: i64,
+        moves: usize,
+        cursor: &mut Cursor<'_>,
+        into: &mut Vec<i64>,
+    ) -> Option<()> {
+        let base = cursor.signed()?;
+        let width = u32::from(cursor.byte()?);
+        if width > u64::BITS {
+            return None;
+        }
+        let stills = if head & STILLS != 0 { Some(cursor.take(moves.div_ceil(8))?) } else { None };
+        let packed = match stills {
+            Some(stills) => stills.iter().map(|byte| byte.count_ones() as usize).sum(),
+            None => moves,
+        };
+        if packed > moves {
+            return None;
+        }
+        self.patches.clear();
+        if head & PATCHES != 0 {
+            take_patches(cursor, packed, &mut self.patches)?;
+        }
+        let bytes = cursor.take(bits::length(packed, width))?;
+        into.reserve(moves + 2);
+        bits::each(bytes, packed, width, |number| into.push(number as i64));
+        for &(index, high) in &self.patches {
+            into[index] |= high.checked_shl(width).unwrap_or(0) as i64;
+        }
+        into.iter_mut().for_each(|number| *number = base.wrapping_add(number.wrapping_mul(factor)));
+        if let Some(stills) = stills {
+            spread(stills, moves, into);
+        }
+        Some(())
+    }
+}
+
+fn take_patches(from: &mut Cursor<'_>, packed: usize, into: &mut Vec<(usize, u64)>) -> Option<()> {
+    let count = usize::try_from(from.number()?).ok().filter(|&count| count <= packed)?;
+    let mut next = 0usize;
+    for _ in 0..count {
+        let gap = usize::try_from(from.number()?).ok()?;
+        let index = next.checked_add(gap).filter(|&index| index < packed)?;
+        into.push((index, from.number()?));
+        next = index + 1;
+    }
+    Some(())
+}
+
+/// Moves the changes that are not 0 to their places; the bitmap has as many bits set as there are.
+fn spread(stills: &[u8], moves: usize, into: &mut Vec<i64>) {
+    let mut from = into.len();
+    into.resize(moves, 0);
+    for index in (0..moves).rev() {
+        let moved = stills[index / 8] >> (index % 8) & 1 == 1;
+        from -= usize::from(moved);
+        into[index] = if moved { into[from] } else { 0 };
+    }
+}
+
+/// Puts `first` in front and makes changes sums.
+fn add_up(first: i64, changes: &mut Vec<i64>) {
+    let mut sum = first;
+    for change in &mut *changes {
+        let next = sum.wrapping_add(*change);
+        *change = sum;
+        sum = next;
+    }
+    changes.push(sum);
+}
