@@ -48,7 +48,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// As the operating system answers.
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Gives a file another name in the same folder, replacing what bears it. Lasting only after `sync_dir`.
+    /// Gives a file or folder another name in the same folder, replacing what bears it: a file, or an empty folder. Lasting only after
+    /// `sync_dir`.
     ///
     /// # Errors
     /// As the operating system answers.

@@ -20,6 +20,48 @@ pub enum StoreError {
     /// The journal could not be opened or read, or could not be worked on.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The folder holds no whole store.
+    #[error(
+        "{} holds no whole store or copy of one (MANIFEST is missing): if a backup into it was interrupted, run it again; else name another folder",
+        folder.display()
+    )]
+    NoManifest {
+        /// The folder.
+        folder: std::path::PathBuf,
+    },
+    /// A copy is to go into a folder that holds something else.
+    #[error("{} is not empty: name a folder that is empty or not there yet", folder.display())]
+    NotEmpty {
+        /// The folder.
+        folder: std::path::PathBuf,
+    },
+    /// The store was changed in every round of copying it.
+    #[error("{} was changed {rounds} times while it was copied: try again when less is written", folder.display())]
+    Restless {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// Rounds tried.
+        rounds: u32,
+    },
+    /// The operating system refused an operation.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// The operation.
+        what: &'static str,
+        /// The file or folder.
+        path: std::path::PathBuf,
+        /// The operating system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl StoreError {
+    /// For `map_err`: names what was being done with which path.
+    #[allow(dead_code)] // copies of the folder will use it
+    pub(crate) fn io(what: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { what, path: path.to_owned(), source }
+    }
 }
 
 /// Why a new series was refused. Series that exist go on.

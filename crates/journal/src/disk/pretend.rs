@@ -9,7 +9,7 @@
 //! of a [`Fault`]; a test that loops over the numbers tries a failure everywhere. A failed sync behaves as Linux' does: some
 //! of the bytes reached the disk, none of them is tried again, and reading still shows them all until the power goes.
 //!
-//! Simplifications: folders are lasting as soon as they are made, and the names of one folder reach the disk in order (any
+//! Simplifications: folders are lasting as soon as they are made or renamed, and the names of one folder reach the disk in order (any
 //! prefix of the changes may survive a crash), as journalling file systems do it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -237,6 +237,9 @@ impl Disk for PretendDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.lock_state();
         state.begin("rename", from, 0)?;
+        if state.folders.contains_key(from) {
+            return state.rename_folder(from, to);
+        }
         state.find(from)?;
         let ((folder, old), (same, new)) = (split(from)?, split(to)?);
         assert_eq!(folder, same, "a rename stays within its folder");
@@ -466,6 +469,25 @@ impl State {
         Ok(())
     }
 
+    /// Moves a folder with all in it; what bears the new name must be an empty folder. Lasting at once, as making one is.
+    fn rename_folder(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let within = |path: &&PathBuf| path.starts_with(to);
+        let taken =
+            self.folders.keys().filter(within).any(|path| path != to || !self.folders[path].now.is_empty());
+        if taken {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        let moved: Vec<PathBuf> =
+            self.folders.keys().filter(|path| path.starts_with(from)).cloned().collect();
+        for path in moved {
+            let folder = self.folders.remove(&path).expect("it was just found");
+            let rest = path.strip_prefix(from).expect("it lies within");
+            let moved = if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) };
+            self.folders.insert(moved, folder);
+        }
+        Ok(())
+    }
+
     fn used_bytes(&self) -> u64 {
         // A file with two names takes its room once.
         let named: BTreeSet<u64> =
@@ -662,6 +684,19 @@ mod tests {
         assert_eq!(disk.get(second).unwrap(), b"bytes");
         disk.set_links(false);
         assert!(super::super::cannot_link(&disk.hard_link(second, &path).unwrap_err()));
+    }
+
+    #[test]
+    fn a_folder_is_renamed_with_all_in_it() {
+        let (disk, path) = disk();
+        let inner = Path::new("/d/inner/f");
+        disk.put(&path, b"1");
+        disk.put(inner, b"2");
+        disk.create_dir_all(Path::new("/e")).unwrap();
+        disk.rename(Path::new("/d"), Path::new("/e")).unwrap();
+        assert_eq!(disk.paths(), [PathBuf::from("/e/f"), PathBuf::from("/e/inner/f")]);
+        disk.put(&path, b"3");
+        assert!(disk.rename(Path::new("/d"), Path::new("/e")).is_err(), "it is not empty");
     }
 
     #[test]
