@@ -23,5 +23,6 @@ pub mod server;
 pub mod settings;
 pub mod state;
 pub mod storage;
+pub mod store_tools;
 pub mod tls;
 pub mod web;
