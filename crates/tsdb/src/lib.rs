@@ -16,6 +16,8 @@
 //! marker is one), else the greater value stays: the same whatever the order of arrival
 //! (`docs/decisions/0002-shared-timestamps-and-conflicts.md`). The record's bytes are drawn in `docs/formats/tsdb-journal.md`.
 
+#[allow(dead_code, unreachable_pub)] // until the engine has its MANIFEST
+mod backup;
 #[allow(dead_code, unreachable_pub)] // until the engine uses all of it
 mod block;
 mod chunk;
@@ -25,6 +27,8 @@ mod head;
 mod index;
 mod metadata;
 mod options;
+#[cfg(feature = "probe")]
+pub mod probe;
 mod read_only;
 mod record;
 mod registry;
