@@ -28,6 +28,8 @@ fn read_v1(data: &[u8]) {
         let Ok(v1::Entry::Series(series)) = entry else { continue };
         assert!(series.labels().count() <= series.label_count);
         assert!(series.samples().count() <= series.sample_count);
+        assert!(series.histograms().count() <= series.histogram_count);
+        assert!(series.exemplars().flatten().all(|exemplar| exemplar.labels().count() <= exemplar.bytes()));
         assert!(series.label_bytes().is_none_or(|bytes| bytes.len() <= data.len()));
     }
 }
@@ -39,6 +41,8 @@ fn read_v2(data: &[u8]) {
         let _ = series.labels(&request).last();
         let _ = series.metadata(&request);
         assert!(series.samples().count() <= series.sample_count);
+        assert!(series.histograms().count() <= series.histogram_count);
+        series.exemplars().flatten().for_each(|exemplar| drop(exemplar.labels(&request).last()));
     }
     if let Ok(shifted) = shifted {
         let again = v2::Request::parse(&shifted).expect("a shift keeps the structure");

@@ -7,12 +7,13 @@
 //! - [`negotiate`]: which message and which compression a request's headers announce, and the answer's `Written` headers;
 //! - [`identity`]: the numbered batch of one of our own agents, as headers and as bytes.
 //!
-//! Exemplars and native histograms are counted, not read: a caller can say truthfully that they were not written.
+//! Native histograms are handed out as the bytes in which they came, with their time ([`v1::Histogram`]); exemplars are read.
 //!
 //! Everything here is drawn in `docs/formats/wire.md`. Bytes from the network never panic; an error names the offset. Limits:
 //! 2^20 symbols a request, [`identity::LOSSES_MAX`] losses a batch, and for bodies whatever the caller allows.
 
 pub mod body;
+mod histogram;
 pub mod identity;
 pub mod negotiate;
 mod protobuf;

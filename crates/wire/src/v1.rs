@@ -6,6 +6,7 @@
 use model::{Labels, MetricKind, MetricMetadata, Timestamp};
 
 use crate::WireError;
+pub use crate::histogram::{Histogram, HistogramsIter};
 use crate::protobuf::{self, Reader, WireType, push_bytes, push_sample, push_text, push_varint, tag};
 
 /// Walks the entries of a request, in the sender's order. After an error the walk is over.
@@ -29,13 +30,15 @@ pub struct TimeSeries<'a> {
     labels: (usize, usize),
     labels_contiguous: bool,
     samples_at: usize,
+    exemplars_at: usize,
+    histograms_at: usize,
     /// Number of labels.
     pub label_count: usize,
     /// Number of samples.
     pub sample_count: usize,
-    /// Number of exemplars, which are not read.
+    /// Number of exemplars.
     pub exemplar_count: usize,
-    /// Number of native histograms, which are not read.
+    /// Number of native histograms.
     pub histogram_count: usize,
 }
 
@@ -100,6 +103,8 @@ impl<'a> TimeSeries<'a> {
             labels: (start, start),
             labels_contiguous: true,
             samples_at: start,
+            exemplars_at: start,
+            histograms_at: start,
             label_count: 0,
             sample_count: 0,
             exemplar_count: 0,
@@ -143,8 +148,18 @@ impl<'a> TimeSeries<'a> {
                 }
                 self.sample_count += 1;
             }
-            3 => self.exemplar_count += 1,
-            4 => self.histogram_count += 1,
+            3 => {
+                if self.exemplar_count == 0 {
+                    self.exemplars_at = start;
+                }
+                self.exemplar_count += 1;
+            }
+            4 => {
+                if self.histogram_count == 0 {
+                    self.histograms_at = start;
+                }
+                self.histogram_count += 1;
+            }
             _ => {}
         }
     }
@@ -169,6 +184,103 @@ impl<'a> TimeSeries<'a> {
     /// Samples in the sender's order, which may be any.
     pub fn samples(&self) -> SamplesIter<'a> {
         SamplesIter { reader: self.message.rewound(self.samples_at), left: self.sample_count }
+    }
+
+    /// Native histograms in the sender's order, which may be any.
+    pub fn histograms(&self) -> HistogramsIter<'a> {
+        HistogramsIter::new(self.message.rewound(self.histograms_at), 4, self.histogram_count)
+    }
+
+    /// Exemplars in the sender's order, which may be any.
+    pub fn exemplars(&self) -> ExemplarsIter<'a> {
+        ExemplarsIter { reader: self.message.rewound(self.exemplars_at), left: self.exemplar_count }
+    }
+}
+
+/// An exemplar as it was sent.
+#[derive(Clone, Debug)]
+pub struct Exemplar<'a> {
+    message: Reader<'a>,
+    /// Its value.
+    pub value: f64,
+    /// Its time.
+    pub timestamp: Timestamp,
+}
+
+impl<'a> Exemplar<'a> {
+    fn parse(message: Reader<'a>) -> Result<Self, WireError> {
+        let (value, timestamp) = read_point(message)?;
+        Ok(Self { message, value, timestamp })
+    }
+
+    /// Bytes of the whole message: a bound for what its labels can be.
+    pub fn bytes(&self) -> usize {
+        self.message.rest().len()
+    }
+
+    /// Labels in the sender's order (not sorted, not unique, perhaps empty).
+    pub fn labels(&self) -> ExemplarLabels<'a> {
+        ExemplarLabels { reader: self.message, over: false }
+    }
+}
+
+/// An exemplar's value and time: fields 2 and 3 in both protocol versions.
+pub(crate) fn read_point(mut message: Reader<'_>) -> Result<(f64, Timestamp), WireError> {
+    let (mut value, mut timestamp) = (0.0, 0);
+    while let Some((number, wire_type)) = message.field()? {
+        match number {
+            2 => {
+                message.expect(WireType::Fixed64, wire_type)?;
+                value = f64::from_bits(message.fixed64()?);
+            }
+            3 => {
+                message.expect(WireType::Varint, wire_type)?;
+                timestamp = message.varint()? as i64;
+            }
+            _ => message.skip(wire_type)?,
+        }
+    }
+    Ok((value, Timestamp::from_millis(timestamp)))
+}
+
+/// Iterates a series' exemplars. After an error it is over.
+#[derive(Clone)]
+pub struct ExemplarsIter<'a> {
+    reader: Reader<'a>,
+    left: usize,
+}
+
+impl<'a> Iterator for ExemplarsIter<'a> {
+    type Item = Result<Exemplar<'a>, WireError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let message = next_message(&mut self.reader, 3).transpose()?;
+        let exemplar = message.and_then(Exemplar::parse);
+        if exemplar.is_err() {
+            self.left = 0;
+        }
+        Some(exemplar)
+    }
+}
+
+/// Iterates an exemplar's labels. After an error it is over.
+#[derive(Clone)]
+pub struct ExemplarLabels<'a> {
+    reader: Reader<'a>,
+    over: bool,
+}
+
+impl<'a> Iterator for ExemplarLabels<'a> {
+    type Item = Result<(&'a str, &'a str), WireError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let label = next_message(&mut self.reader, 1).transpose().map(|message| message.and_then(read_label));
+        self.over = !matches!(label, Some(Ok(_)));
+        label
     }
 }
 
@@ -233,7 +345,10 @@ impl Iterator for SamplesIter<'_> {
 
 /// The next field of that number, which is known to be a message.
 #[inline]
-fn next_message<'a>(reader: &mut Reader<'a>, wanted: u32) -> Result<Option<Reader<'a>>, WireError> {
+pub(crate) fn next_message<'a>(
+    reader: &mut Reader<'a>,
+    wanted: u32,
+) -> Result<Option<Reader<'a>>, WireError> {
     while let Some((number, wire_type)) = reader.field()? {
         if number == wanted {
             return reader.message().map(Some);
@@ -329,6 +444,17 @@ impl Writer {
         labels: impl IntoIterator<Item = (&'a str, &'a str)>,
         samples: impl IntoIterator<Item = (Timestamp, f64)>,
     ) {
+        self.series_with(labels, samples, [], std::iter::empty::<(&[(&str, &str)], Timestamp, f64)>());
+    }
+
+    /// Adds a series with native histograms (encoded messages) and exemplars (labels, time, value) beside its samples.
+    pub fn series_with<'a, 'h, 'e>(
+        &mut self,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+        samples: impl IntoIterator<Item = (Timestamp, f64)>,
+        histograms: impl IntoIterator<Item = &'h [u8]>,
+        exemplars: impl IntoIterator<Item = (&'e [(&'e str, &'e str)], Timestamp, f64)>,
+    ) {
         self.message.clear();
         for (name, value) in labels {
             self.label.clear();
@@ -338,6 +464,20 @@ impl Writer {
         }
         for (timestamp, value) in samples {
             push_sample(&mut self.message, timestamp.as_millis(), value);
+        }
+        for (labels, timestamp, value) in exemplars {
+            let mut exemplar = Vec::new();
+            for (name, value) in labels {
+                self.label.clear();
+                push_text(&mut self.label, 1, name);
+                push_text(&mut self.label, 2, value);
+                push_bytes(&mut exemplar, 1, &self.label);
+            }
+            push_point(&mut exemplar, timestamp, value);
+            push_bytes(&mut self.message, 3, &exemplar);
+        }
+        for histogram in histograms {
+            push_bytes(&mut self.message, 4, histogram);
         }
         push_bytes(&mut self.payload, 1, &self.message);
     }
@@ -360,4 +500,11 @@ impl Writer {
     pub fn finish(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.payload)
     }
+}
+
+fn push_point(out: &mut Vec<u8>, timestamp: Timestamp, value: f64) {
+    out.push(tag(2, WireType::Fixed64));
+    out.extend_from_slice(&value.to_bits().to_le_bytes());
+    out.push(tag(3, WireType::Varint));
+    push_varint(out, timestamp.as_millis() as u64);
 }

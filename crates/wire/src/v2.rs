@@ -12,11 +12,12 @@ pub use encoder::{Encoder, Token};
 pub use passing::Part;
 pub use shift::shift_timestamps;
 
-use model::MetricKind;
+use model::{MetricKind, Timestamp};
 
+pub use crate::histogram::{Histogram, HistogramsIter};
 use crate::protobuf::{Reader, WireType};
 pub use crate::v1::SamplesIter;
-use crate::v1::kind_from_number;
+use crate::v1::{kind_from_number, next_message, read_point};
 use crate::{Fault, WireError};
 
 /// The most symbols that a request may hold.
@@ -162,12 +163,14 @@ pub struct TimeSeries<'a> {
     message: Reader<'a>,
     refs: Refs<'a>,
     samples_at: usize,
+    exemplars_at: usize,
+    histograms_at: usize,
     metadata: Option<Reader<'a>>,
     /// Number of samples.
     pub sample_count: usize,
-    /// Number of exemplars, which are not read.
+    /// Number of exemplars.
     pub exemplar_count: usize,
-    /// Number of native histograms, which are not read.
+    /// Number of native histograms.
     pub histogram_count: usize,
 }
 
@@ -197,6 +200,8 @@ impl<'a> TimeSeries<'a> {
             message,
             refs: Refs::None,
             samples_at: message.offset(),
+            exemplars_at: message.offset(),
+            histograms_at: message.offset(),
             metadata: None,
             sample_count: 0,
             exemplar_count: 0,
@@ -240,8 +245,18 @@ impl<'a> TimeSeries<'a> {
                 }
                 self.sample_count += 1;
             }
-            3 => self.histogram_count += 1,
-            4 => self.exemplar_count += 1,
+            3 => {
+                if self.histogram_count == 0 {
+                    self.histograms_at = start;
+                }
+                self.histogram_count += 1;
+            }
+            4 => {
+                if self.exemplar_count == 0 {
+                    self.exemplars_at = start;
+                }
+                self.exemplar_count += 1;
+            }
             _ => self.metadata = Some(inner),
         }
     }
@@ -271,6 +286,16 @@ impl<'a> TimeSeries<'a> {
         LabelsIter { refs, symbols: &request.symbols, over: false }
     }
 
+    /// Native histograms in the sender's order, which may be any.
+    pub fn histograms(&self) -> HistogramsIter<'a> {
+        HistogramsIter::new(self.message.rewound(self.histograms_at), 3, self.histogram_count)
+    }
+
+    /// Exemplars in the sender's order, which may be any.
+    pub fn exemplars(&self) -> ExemplarsIter<'a> {
+        ExemplarsIter { reader: self.message.rewound(self.exemplars_at), left: self.exemplar_count }
+    }
+
     /// Samples in the sender's order, which may be any.
     pub fn samples(&self) -> SamplesIter<'a> {
         SamplesIter { reader: self.message.rewound(self.samples_at), left: self.sample_count }
@@ -295,6 +320,48 @@ impl<'a> TimeSeries<'a> {
             }
         }
         Ok(Some(metadata))
+    }
+}
+
+/// An exemplar as it was sent.
+#[derive(Clone, Debug)]
+pub struct Exemplar<'a> {
+    message: Reader<'a>,
+    /// Its value.
+    pub value: f64,
+    /// Its time.
+    pub timestamp: Timestamp,
+}
+
+impl<'a> Exemplar<'a> {
+    /// Labels in the sender's order (not sorted, not unique, perhaps empty).
+    pub fn labels<'r>(&self, request: &'r Request<'a>) -> LabelsIter<'r, 'a> {
+        let refs = RefsIter { fields: Some(self.message), packed: None };
+        LabelsIter { refs, symbols: &request.symbols, over: false }
+    }
+}
+
+/// Iterates a series' exemplars. After an error it is over.
+#[derive(Clone)]
+pub struct ExemplarsIter<'a> {
+    reader: Reader<'a>,
+    left: usize,
+}
+
+impl<'a> Iterator for ExemplarsIter<'a> {
+    type Item = Result<Exemplar<'a>, WireError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let message = next_message(&mut self.reader, 4).transpose()?;
+        let exemplar = message.and_then(|message| {
+            let (value, timestamp) = read_point(message)?;
+            Ok(Exemplar { message, value, timestamp })
+        });
+        if exemplar.is_err() {
+            self.left = 0;
+        }
+        Some(exemplar)
     }
 }
 

@@ -305,6 +305,58 @@ fn exemplars_and_histograms_are_counted() {
     assert_eq!(shift_timestamps(&payload, 1), Err(refused), "a shift would leave them behind");
 }
 
+/// A histogram message: its time, a start timestamp (field 17) and a count, in any order.
+fn histogram(millis: u8) -> Vec<u8> {
+    vec![0x08, 3, 0x88, 0x01, 1, 0x78, millis]
+}
+
+#[test]
+fn histograms_are_opaque_and_exemplars_are_read_in_both_versions() {
+    let labels = [("__name__", "latency_seconds")];
+    let trace: &[(&str, &str)] = &[("trace_id", "a1"), ("span_id", "b")];
+    let mut writer = Writer::default();
+    let (first, second) = (histogram(7), histogram(9));
+    let histograms = [first.as_slice(), second.as_slice()];
+    writer.series_with(labels, [(at(5), 1.5)], histograms, [(trace, at(6), 0.25), (&[], at(8), -0.0)]);
+    let payload = writer.finish();
+    let Some(Ok(Entry::Series(series))) = WriteRequest::new(&payload).next() else { panic!("a series") };
+    let read: Vec<_> = series.histograms().map(|read| read.expect("well formed")).collect();
+    assert_eq!(
+        read.iter().map(|read| (read.timestamp, read.bytes)).collect::<Vec<_>>(),
+        [(at(7), &*first), (at(9), &*second)]
+    );
+    let read: Vec<_> = series.exemplars().map(|read| read.expect("well formed")).collect();
+    assert_eq!((read[0].value, read[0].timestamp), (0.25, at(6)));
+    assert_eq!(read[0].labels().collect::<Result<Vec<_>, _>>().as_deref(), Ok(trace));
+    assert_eq!((read[1].value.to_bits(), read[1].labels().count()), ((-0.0f64).to_bits(), 0));
+    assert_eq!(series.samples().map(bits).collect::<Vec<_>>(), [Ok((5, 1.5f64.to_bits()))]);
+
+    let table: Vec<u8> = ["", "trace_id", "a1"].iter().flat_map(|text| field(4, text.as_bytes())).collect();
+    let point = [&[0x11][..], &0.25f64.to_le_bytes(), &[0x18, 6]].concat();
+    let exemplar = [field(1, &[1, 2]), point].concat();
+    let inner = [field(3, &first), field(4, &exemplar), field(3, &second)].concat();
+    let payload = [table, field(5, &inner)].concat();
+    let request = Request::parse(&payload).expect("well formed");
+    let series = request.series().next().expect("one").expect("well formed");
+    let times: Vec<_> = series.histograms().map(|read| read.expect("well formed").timestamp).collect();
+    assert_eq!(times, [at(7), at(9)]);
+    let read: Vec<_> = series.exemplars().map(|read| read.expect("well formed")).collect();
+    assert_eq!((read.len(), read[0].value, read[0].timestamp), (1, 0.25, at(6)));
+    let labels: Result<Vec<_>, _> = read[0].labels(&request).collect();
+    assert_eq!(labels, Ok(vec![("trace_id", "a1")]));
+}
+
+#[test]
+fn a_broken_histogram_or_exemplar_ends_its_walk_at_its_place() {
+    let payload = field(1, &[field(4, &[0x7d, 1]), field(4, &histogram(1)), field(3, &[0x10, 1])].concat());
+    let Some(Ok(Entry::Series(series))) = WriteRequest::new(&payload).next() else { panic!("a series") };
+    let wrong = |offset| WireError::Malformed { offset, fault: Fault::FieldType };
+    let read: Vec<_> = series.histograms().map(|read| read.map(drop)).collect();
+    assert_eq!(read, [Err(wrong(5))], "the time has another wire type");
+    let read: Vec<_> = series.exemplars().map(|read| read.map(drop)).collect();
+    assert_eq!(read, [Err(wrong(18))], "the value is no double");
+}
+
 #[test]
 fn v1_metadata_is_read() {
     let mut writer = Writer::default();
