@@ -1,7 +1,8 @@
-//! Which series bear which labels: for every label name and value a sorted list of series ids.
+//! Which series bear which labels: for every label name its values in order, and with each the series that bear it.
 //!
-//! In: label sets with ids that only grow, so that adding one appends to lists. Out: sorted ids that satisfy matchers. A regular
-//! expression runs over the distinct values of its label, or over the series that the other matchers left where those are fewer.
+//! In: label sets with ids that only grow, so that adding one appends to lists. Out: sorted ids that satisfy matchers. A matcher
+//! looks its values up (a few, a prefix, or an automaton's way through them) and joins their lists; where the series found so
+//! far are fewer than that, their labels are asked instead. Blocks have an index of their own, in `index/block.rs`.
 
 #[allow(dead_code)] // until blocks are read
 pub(crate) mod block;
@@ -9,24 +10,36 @@ pub(crate) mod block;
 pub(crate) mod builder;
 mod dictionary;
 mod list;
-mod pattern;
+pub(crate) mod pattern;
 mod postings;
+#[cfg(any(test, feature = "probe"))]
+#[cfg_attr(not(feature = "probe"), allow(dead_code, unreachable_pub))]
+pub mod probe;
 mod union;
+mod values;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
-use model::{Labels, MatchOp, Matcher};
+use model::{Labels, Matcher};
 
-/// Estimated bytes of memory for a label value of its own: key, list, tree node.
-const VALUE_BYTES: usize = 96;
+use list::List;
+use pattern::{Accept, Condition};
+use union::Union;
+use values::{Place, Values};
 
-/// Estimated bytes of memory for an entry in a list, spare capacity included.
-const ENTRY_BYTES: usize = 6;
+/// Estimated bytes of memory for a label name beside its text and values.
+const NAME_BYTES: usize = 128;
+
+/// What looking at one series' label costs, in steps through lists that could be taken instead.
+const LABEL_COST: usize = 24;
 
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    all: Vec<u32>,
-    names: HashMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>, ahash::RandomState>,
+    all: Option<List>,
+    /// One past the largest id ever added.
+    ids_end: u32,
+    names: HashMap<Box<str>, Values, ahash::RandomState>,
     bytes: usize,
 }
 
@@ -38,24 +51,25 @@ impl Index {
 
     /// Adds a series; ids must be added in ascending order.
     pub(crate) fn add(&mut self, id: u32, labels: &Labels) {
-        debug_assert!(self.all.last().is_none_or(|&last| last < id), "ids only grow");
-        self.all.push(id);
-        self.bytes += ENTRY_BYTES;
-        for (name, value) in labels {
-            if !self.names.contains_key(name) {
-                self.names.insert(name.into(), BTreeMap::new());
-                self.bytes += VALUE_BYTES + name.len();
-            }
-            let values = self.names.get_mut(name).expect("it was just put there");
-            self.bytes += ENTRY_BYTES;
-            match values.get_mut(value) {
-                Some(ids) => ids.push(id),
-                None => {
-                    self.bytes += VALUE_BYTES + value.len();
-                    values.insert(value.into(), vec![id]);
-                }
+        debug_assert!(id >= self.ids_end, "ids only grow");
+        self.ids_end = id + 1;
+        let mut grown = 0;
+        match &mut self.all {
+            None => self.all = Some(List::new(id)),
+            Some(all) => {
+                let before = all.heap_bytes();
+                all.push(id);
+                grown += all.heap_bytes() as isize - before as isize;
             }
         }
+        for (name, value) in labels {
+            if !self.names.contains_key(name) {
+                self.names.insert(name.into(), Values::default());
+                self.bytes += NAME_BYTES + name.len();
+            }
+            grown += self.names.get_mut(name).expect("it was just put there").add(id, value);
+        }
+        self.bytes = self.bytes.saturating_add_signed(grown);
     }
 
     /// Removes series, given by ascending ids with their labels.
@@ -70,26 +84,26 @@ impl Index {
             self.remove_ids(name, value, &ids);
         }
         let ids: Vec<u32> = gone.iter().map(|(id, _)| *id).collect();
-        self.bytes -= subtract(&mut self.all, &ids) * ENTRY_BYTES;
+        if let Some(all) = self.all.take() {
+            self.all = all.without(&ids);
+            let after = self.all.as_ref().map_or(0, List::heap_bytes);
+            self.bytes = self.bytes + after - all.heap_bytes();
+        }
     }
 
     fn remove_ids(&mut self, name: &str, value: &str, ids: &[u32]) {
         let Some(values) = self.names.get_mut(name) else { return };
-        let Some(have) = values.get_mut(value) else { return };
-        self.bytes -= subtract(have, ids) * ENTRY_BYTES;
-        if have.is_empty() {
-            values.remove(value);
-            self.bytes -= VALUE_BYTES + value.len();
-        }
-        if values.is_empty() {
+        let shrunk = values.remove(value, ids);
+        self.bytes = self.bytes.saturating_add_signed(-shrunk);
+        if values.len() == 0 {
             self.names.remove(name);
-            self.bytes -= VALUE_BYTES + name.len();
+            self.bytes -= NAME_BYTES + name.len();
         }
     }
 
     /// The label names that a wanted series bears, sorted.
     pub(crate) fn names(&self, wanted: impl Fn(u32) -> bool) -> Vec<&str> {
-        let bears = |values: &BTreeMap<Box<str>, Vec<u32>>| values.values().flatten().any(|id| wanted(*id));
+        let bears = |values: &Values| values.lists((0, 0)..values.end()).flat_map(List::ids).any(&wanted);
         let found = self.names.iter().filter(|(_, values)| bears(values));
         let mut names: Vec<&str> = found.map(|(name, _)| &**name).collect();
         names.sort_unstable();
@@ -98,110 +112,217 @@ impl Index {
 
     /// The values of a label that a wanted series bears, sorted.
     pub(crate) fn values(&self, name: &str, wanted: impl Fn(u32) -> bool) -> impl Iterator<Item = &str> {
-        let values = self.names.get(name).into_iter().flatten();
-        values.filter(move |(_, ids)| ids.iter().any(|id| wanted(*id))).map(|(value, _)| &**value)
+        let values = self.names.get(name).into_iter();
+        values.flat_map(move |values| {
+            let places = values.places((0, 0)..values.end());
+            let bears = |place: &Place| values.list(*place).ids().any(&wanted);
+            // Collected, because what is wanted cannot be shared by the iterators of several names.
+            places.filter(bears).map(|place| values.text(place)).collect::<Vec<_>>()
+        })
+    }
+
+    /// How many values each label has, how many series bear it, and the values that most series bear: the `top` first of each.
+    pub(crate) fn census(&self, top: usize) -> Census {
+        let mut census = Census::default();
+        for (name, values) in &self.names {
+            let text_bytes = |place: Place| values.text(place).len() * values.list(place).len();
+            let bytes = values.places((0, 0)..values.end()).map(text_bytes).sum();
+            census.values.push((name.to_string(), values.len()));
+            census.bytes.push((name.to_string(), bytes));
+            let pairs = values.places((0, 0)..values.end());
+            let pairs = pairs.map(|place| (values.list(place).len(), place));
+            let mut own: Vec<_> = pairs.collect();
+            keep_top(&mut own, top);
+            census.pairs.extend(
+                own.into_iter()
+                    .map(|(count, place)| (name.to_string(), values.text(place).to_owned(), count)),
+            );
+            census.names += 1;
+            census.pairs_count += values.len();
+        }
+        census.values.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        census.bytes.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        census.pairs.sort_unstable_by(|a, b| b.2.cmp(&a.2).then_with(|| (&a.0, &a.1).cmp(&(&b.0, &b.1))));
+        census.values.truncate(top);
+        census.bytes.truncate(top);
+        census.pairs.truncate(top);
+        census
+    }
+
+    /// The values of a label that most series bear, with how many do.
+    pub(crate) fn top(&self, name: &str, top: usize) -> Vec<(String, usize)> {
+        let Some(values) = self.names.get(name) else { return Vec::new() };
+        let places = values.places((0, 0)..values.end());
+        let mut counts: Vec<_> = places.map(|place| (values.list(place).len(), place)).collect();
+        keep_top(&mut counts, top);
+        counts.into_iter().map(|(count, place)| (values.text(place).to_owned(), count)).collect()
     }
 
     /// Ids of the series that satisfy all matchers, sorted. `labels_of` looks up a series' labels.
     pub(crate) fn find<'a>(&self, matchers: &[Matcher], labels_of: impl Fn(u32) -> &'a Labels) -> Vec<u32> {
-        let (exact, others): (Vec<&Matcher>, Vec<&Matcher>) = matchers
-            .iter()
-            .partition(|matcher| matcher.op() == MatchOp::Equal && !matcher.value().is_empty());
-        let mut lists = Vec::with_capacity(exact.len());
-        for matcher in exact {
-            match self.names.get(matcher.name()).and_then(|values| values.get(matcher.value())) {
-                Some(ids) => lists.push(ids.as_slice()),
-                None => return Vec::new(),
+        self.find_all(&Condition::all(matchers), labels_of)
+    }
+
+    /// As [`Index::find`], with conditions that were made once for several indexes.
+    pub(crate) fn find_all<'a>(
+        &self,
+        conditions: &[Condition<'_>],
+        labels_of: impl Fn(u32) -> &'a Labels,
+    ) -> Vec<u32> {
+        let mut found: Option<Vec<u32>> = None;
+        for condition in self.in_order(conditions) {
+            let Some(values) = self.names.get(condition.matcher.name()) else {
+                if condition.absent {
+                    continue;
+                }
+                return Vec::new();
+            };
+            found = Some(self.narrow(found, condition, values, &labels_of));
+            if found.as_ref().is_some_and(Vec::is_empty) {
+                break;
             }
         }
-        lists.sort_unstable_by_key(|ids| ids.len());
-        let mut found: Option<Vec<u32>> = lists.first().map(|ids| ids.to_vec());
-        for ids in lists.iter().skip(1) {
-            found = found.map(|found| intersect(found, ids));
-        }
-        // Those that select series narrow the field for those that only exclude some.
-        let (including, excluding): (Vec<_>, Vec<_>) =
-            others.into_iter().partition(|matcher| !matcher.matches_absent());
-        for matcher in including.into_iter().chain(excluding) {
-            found = Some(self.narrow(found, matcher, &labels_of));
-        }
-        found.unwrap_or_else(|| self.all.clone())
+        found.unwrap_or_else(|| self.all())
+    }
+
+    /// Conditions on few series first: their lists are known here.
+    fn in_order<'c, 'm>(&self, conditions: &'c [Condition<'m>]) -> Vec<&'c Condition<'m>> {
+        let mut ordered: Vec<_> = conditions.iter().collect();
+        ordered.sort_by_key(|condition| {
+            let size = match (&condition.accept, self.names.get(condition.matcher.name())) {
+                (_, None) => 0,
+                (Accept::Values(texts), Some(values)) if !condition.negated && texts.len() <= 4 => {
+                    texts.iter().filter_map(|text| values.find(text)).map(|at| values.list(at).len()).sum()
+                }
+                (Accept::Automaton(_) | Accept::Each, Some(_)) => usize::MAX,
+                (_, Some(values)) => values.series(),
+            };
+            (condition.absent, size)
+        });
+        ordered
+    }
+
+    fn all(&self) -> Vec<u32> {
+        self.all.iter().flat_map(List::ids).collect()
     }
 
     fn narrow<'a>(
         &self,
         found: Option<Vec<u32>>,
-        matcher: &Matcher,
+        condition: &Condition<'_>,
+        values: &Values,
         labels_of: impl Fn(u32) -> &'a Labels,
     ) -> Vec<u32> {
-        let Some(values) = self.names.get(matcher.name()) else {
-            let everything = found.unwrap_or_else(|| self.all.clone());
-            return if matcher.matches_absent() { everything } else { Vec::new() };
-        };
-        if let Some(mut found) = found.as_ref().filter(|found| found.len() <= values.len()).cloned() {
+        let ask = |mut found: Vec<u32>| {
+            let matcher = condition.matcher;
             found.retain(|&id| matcher.matches(labels_of(id).get(matcher.name()).unwrap_or_default()));
-            return found;
+            found
+        };
+        let walks_all = matches!(condition.accept, Accept::Automaton(_) | Accept::Each);
+        let found = match found {
+            Some(found) if walks_all && found.len() <= values.len() => return ask(found),
+            found => found,
+        };
+        let taken = values.taken(condition);
+        let covers = matches!(&*taken, [one] if *one == ((0, 0)..values.end()));
+        if covers && self.all.as_ref().is_some_and(|all| all.len() == values.series()) {
+            return if condition.absent { Vec::new() } else { found.unwrap_or_else(|| self.all()) };
         }
-        let absent = matcher.matches_absent();
-        let hits = values.iter().filter(|(value, _)| matcher.matches(value) != absent);
-        let mut ids: Vec<u32> = hits.flat_map(|(_, ids)| ids).copied().collect();
-        ids.sort_unstable();
-        match (found, absent) {
-            (Some(found), false) => intersect(found, &ids),
-            (None, false) => ids,
-            (found, true) => {
-                let mut rest = found.unwrap_or_else(|| self.all.clone());
-                subtract(&mut rest, &ids);
-                rest
-            }
+        let mut found = match found {
+            Some(found) if self.is_dearer(&taken, values, found.len() * LABEL_COST) => return ask(found),
+            found => found,
+        };
+        if condition.absent {
+            let mut rest = found.take().unwrap_or_else(|| self.all());
+            subtract(&mut rest, self.runs(&taken, values));
+            return rest;
         }
+        match found {
+            Some(found) => intersect(found, self.runs(&taken, values)),
+            None => self.runs(&taken, values).into_iter().flatten().collect(),
+        }
+    }
+
+    /// Whether reading the lists costs more than so many steps.
+    fn is_dearer(&self, taken: &[Range<Place>], values: &Values, steps: usize) -> bool {
+        let mut left = steps;
+        let lists = taken.iter().flat_map(|range| values.lists(range.clone()));
+        for list in lists {
+            let Some(rest) = left.checked_sub(list.cost() + 1) else { return true };
+            left = rest;
+        }
+        false
+    }
+
+    /// The ids of all values taken, as ascending runs.
+    fn runs(&self, taken: &[Range<Place>], values: &Values) -> Vec<Range<u32>> {
+        let mut lists = taken.iter().flat_map(|range| values.lists(range.clone()));
+        match (lists.next(), lists.next()) {
+            (None, _) => return Vec::new(),
+            (Some(one), None) => return one.runs().collect(),
+            _ => {}
+        }
+        let mut union = Union::new(self.ids_end);
+        for list in taken.iter().flat_map(|range| values.lists(range.clone())) {
+            list.runs().for_each(|run| union.add_run(run));
+        }
+        let found = union.finish();
+        let mut runs = Vec::new();
+        let mut iter = found.iter();
+        while let Some(run) = iter.next_range() {
+            runs.push(*run.start()..run.end().saturating_add(1));
+        }
+        runs
     }
 }
 
-/// Keeps of `found` what `ids` holds too; both sorted, `found` usually the shorter.
-fn intersect(mut found: Vec<u32>, ids: &[u32]) -> Vec<u32> {
-    let mut rest = ids;
-    if found.len() * 16 < ids.len() {
-        found.retain(|id| {
-            let at = rest.partition_point(|have| have < id);
-            rest = &rest[at..];
-            rest.first() == Some(id)
-        });
-        return found;
+/// The labels of the series in memory, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Distinct label names.
+    pub names: usize,
+    /// Distinct pairs of name and value.
+    pub pairs_count: usize,
+    /// Names with most values, and how many they have.
+    pub values: Vec<(String, usize)>,
+    /// Names whose values' texts are longest over all series, in bytes.
+    pub bytes: Vec<(String, usize)>,
+    /// Name and value that most series bear, and how many do.
+    pub pairs: Vec<(String, String, usize)>,
+}
+
+/// Keeps the greatest counts, greatest first; equal ones by value.
+fn keep_top(counts: &mut Vec<(usize, Place)>, top: usize) {
+    let order = |a: &(usize, Place), b: &(usize, Place)| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1));
+    if counts.len() > top && top > 0 {
+        counts.select_nth_unstable_by(top - 1, order);
     }
+    counts.truncate(top);
+    counts.sort_unstable_by(order);
+}
+
+/// Keeps of `found` what the runs hold too; both ascend.
+fn intersect(mut found: Vec<u32>, runs: Vec<Range<u32>>) -> Vec<u32> {
+    let mut runs = runs.into_iter().peekable();
     found.retain(|id| {
-        while let Some((have, after)) = rest.split_first() {
-            if have >= id {
-                return have == id;
-            }
-            rest = after;
-        }
-        false
+        while runs.next_if(|run| run.end <= *id).is_some() {}
+        runs.peek().is_some_and(|run| run.start <= *id)
     });
     found
 }
 
-/// Removes from `from` what `ids` holds (both sorted) and returns how many went.
-fn subtract(from: &mut Vec<u32>, ids: &[u32]) -> usize {
-    let before = from.len();
-    let mut rest = ids;
+/// Removes from `from` what the runs hold; both ascend.
+fn subtract(from: &mut Vec<u32>, runs: Vec<Range<u32>>) {
+    let mut runs = runs.into_iter().peekable();
     from.retain(|id| {
-        while let Some((gone, after)) = rest.split_first() {
-            if gone >= id {
-                return gone != id;
-            }
-            rest = after;
-        }
-        true
+        while runs.next_if(|run| run.end <= *id).is_some() {}
+        runs.peek().is_none_or(|run| run.start > *id)
     });
-    if from.capacity() > 4 * from.len() {
-        from.shrink_to(2 * from.len());
-    }
-    before - from.len()
 }
 
 #[cfg(test)]
 mod tests {
+    use model::MatchOp;
     use proptest::prelude::*;
 
     use super::*;
@@ -253,6 +374,28 @@ mod tests {
             index.remove(&with_labels);
             check(&sets, &index, |id| !gone.contains(&id), &matchers);
         }
+    }
+
+    #[test]
+    fn a_census_names_what_is_most() {
+        let sets: Vec<Labels> = (0..100)
+            .map(|i| {
+                let (host, rest) = (format!("host-{i:02}"), i % 10);
+                Labels::from_pairs([
+                    ("agent", format!("a{}", rest / 7)),
+                    ("host", host),
+                    ("job", "node".into()),
+                ])
+            })
+            .collect();
+        let index = index(&sets);
+        let census = index.census(2);
+        assert_eq!((census.names, census.pairs_count), (3, 103));
+        assert_eq!(census.values, [("host".into(), 100), ("agent".into(), 2)]);
+        assert_eq!(census.bytes, [("host".into(), 700), ("job".into(), 400)]);
+        assert_eq!(census.pairs, [("job".into(), "node".into(), 100), ("agent".into(), "a0".into(), 70)]);
+        assert_eq!(index.top("agent", 5), [("a0".into(), 70), ("a1".into(), 30)]);
+        assert_eq!((index.top("agent", 0).len(), index.top("none", 3).len()), (0, 0));
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod wal;
 
 pub use error::{LimitError, StoreError, WriteError};
 pub use head::{Conflict, Written};
+pub use index::Census;
 pub use options::Options;
 pub use read_only::ReadOnlyStore;
 pub use registry::SeriesRef;

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use crate::Companion;
 use crate::error::{LimitError, StoreError, WriteError};
 use crate::head::Written;
+use crate::index::Census;
 use crate::options::Options;
 use crate::record::{self, BatchSample};
 use crate::registry::{Room, SeriesRef};
@@ -204,6 +205,16 @@ impl Store {
     /// Descriptions of one metric family, or of the first `limit` (0: all) by name; latest first.
     pub fn metadata(&self, metric: Option<&str>, limit: usize) -> Vec<(String, Vec<MetricMetadata>)> {
         self.shared.metadata.read().get(metric, limit)
+    }
+
+    /// The labels with most values and most series among those that are written to: the `top` first of each kind.
+    pub fn census(&self, top: usize) -> Census {
+        self.shared.registry.read().index.census(top)
+    }
+
+    /// The values of a label that most series bear, with how many do.
+    pub fn top_values(&self, label: &str, top: usize) -> Vec<(String, usize)> {
+        self.shared.registry.read().index.top(label, top)
     }
 
     /// What the start found.

@@ -574,31 +574,8 @@ pub(crate) mod tests {
 
     use super::super::builder::IndexBuilder;
     use super::super::pattern::tests::PATTERNS;
+    use super::super::probe::Frames;
     use super::*;
-    use crate::block::frame::FrameSink;
-
-    /// Frames in memory.
-    #[derive(Debug, Default)]
-    pub(crate) struct Frames(pub(crate) Vec<Arc<[u8]>>);
-
-    impl FrameSink for Frames {
-        fn put(&mut self, payload: &[u8]) -> Result<FrameRef> {
-            self.0.push(payload.into());
-            Ok(FrameRef { offset: self.0.len() as u64 - 1, length: payload.len() as u32 })
-        }
-    }
-
-    impl FrameSource for Frames {
-        fn get(&self, at: FrameRef) -> Result<Arc<[u8]>> {
-            let frame = usize::try_from(at.offset).ok().and_then(|at| self.0.get(at));
-            let whole = frame.filter(|frame| frame.len() == at.length as usize);
-            whole.cloned().ok_or_else(|| self.damaged(at, "no such frame"))
-        }
-
-        fn damaged(&self, at: FrameRef, what: &str) -> BlockError {
-            BlockError::Damaged { path: "/frames".into(), offset: at.offset, what: what.into() }
-        }
-    }
 
     pub(crate) fn build(sets: &[Labels]) -> (Frames, FrameRef) {
         let (mut builder, mut frames) = (IndexBuilder::default(), Frames::default());

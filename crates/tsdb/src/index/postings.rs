@@ -175,6 +175,7 @@ impl<'a> Page<'a> {
         Ok(Self { count, offsets, bytes })
     }
 
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.count
     }
