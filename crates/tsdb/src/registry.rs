@@ -320,11 +320,11 @@ mod tests {
     #[test]
     fn labels_take_at_most_half_of_the_memory() {
         let mut registry = Registry::new();
-        let room = Room { bytes_max: 2000, ..Room::UNBOUNDED };
+        let room = Room { bytes_max: 3000, ..Room::UNBOUNDED };
         let added = (0..100).take_while(|i| registry.resolve(&labels(&i.to_string()), room).is_ok()).count();
         assert!((2..10).contains(&added), "{added}");
         let refused = registry.resolve(&labels("x"), room).expect_err("no memory").to_string();
-        assert!(refused.contains(r#"up{instance="x"}"#) && refused.contains("2000 bytes"), "{refused}");
+        assert!(refused.contains(r#"up{instance="x"}"#) && refused.contains("3000 bytes"), "{refused}");
     }
 
     #[test]
