@@ -140,6 +140,14 @@ impl Store {
         self.shared.registry.read().labels(series).cloned()
     }
 
+    /// Which of these references still name a series: `known` gets one answer for each. For callers that keep references and see that
+    /// [`Store::generation`] changed.
+    pub fn are_known(&self, series: impl IntoIterator<Item = SeriesRef>, known: &mut Vec<bool>) {
+        let registry = self.shared.registry.read();
+        known.clear();
+        known.extend(series.into_iter().map(|series| registry.labels(series).is_some()));
+    }
+
     /// Changes whenever series were forgotten: references resolved before may be out of date, so callers drop those they keep. A
     /// write with such a reference is refused whole ([`WriteError::UnknownSeries`]).
     pub fn generation(&self) -> u64 {
