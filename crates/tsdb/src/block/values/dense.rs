@@ -13,7 +13,8 @@ use super::CodecError;
 /// Below this many numbers pco's tables cost more than they save.
 pub(super) const COUNT_MIN: usize = 64;
 
-const LEVEL: usize = 8;
+/// Of the store's bench data: level 4 is 0.3 % larger, 8 is 0.1 % smaller and takes 2.5 times pco's time (15 ns a sample at 6).
+const LEVEL: usize = 6;
 
 /// Bytes of pco's version, before the byte of mode and delta encoding.
 const VERSION_BYTES: usize = 2;

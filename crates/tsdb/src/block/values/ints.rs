@@ -43,6 +43,7 @@ pub(in crate::block) struct IntEncoder {
 /// Unpacks columns of integers; its buffers are used again.
 #[derive(Default)]
 pub(in crate::block) struct IntDecoder {
+    numbers: Vec<i64>,
     patches: Vec<(usize, u64)>,
 }
 
@@ -335,75 +336,114 @@ impl IntDecoder {
             return if bytes.is_empty() { Ok(()) } else { Err(CodecError("bytes for no integers")) };
         }
         let mut cursor = Cursor::new(bytes);
-        let cut = CodecError("a column of integers that is cut off");
-        let head = cursor.byte().ok_or(cut)?;
-        let order = usize::from(head & ORDER);
-        if head & !KNOWN != 0 || order == 3 || order > count {
-            return Err(CodecError("a column of integers of a form that does not exist"));
-        }
-        let first = if order > 0 { cursor.signed().ok_or(cut)? } else { 0 };
-        let second = if order > 1 { cursor.signed().ok_or(cut)? } else { 0 };
-        let factor = if head & FACTOR != 0 { cursor.number().ok_or(cut)? as i64 } else { 1 };
-        let moves = count - order;
-        if head & DENSE != 0 {
-            dense::decode(cursor.take_rest(), moves, into)?;
-            if factor != 1 {
-                into.iter_mut().for_each(|number| *number = number.wrapping_mul(factor));
+        let head = Head::take(&mut cursor, count).ok_or(CodecError("a column of integers without a head"))?;
+        let moves = count - head.order();
+        into.reserve(count);
+        // What is packed goes where it need not be moved any more, if every change is packed.
+        let apart = head.has(STILLS) || head.order() == 2;
+        let numbers = if apart { &mut self.numbers } else { &mut *into };
+        numbers.clear();
+        let mut stills = None;
+        if head.has(DENSE) {
+            dense::decode(cursor.take_rest(), moves, numbers)?;
+            if head.factor != 1 {
+                numbers.iter_mut().for_each(|number| *number = number.wrapping_mul(head.factor));
             }
         } else {
-            self.unpack(head, factor, moves, &mut cursor, into).ok_or(cut)?;
+            stills = unpack(&head, moves, &mut cursor, &mut self.patches, numbers)
+                .ok_or(CodecError("a column of integers that is cut off"))?;
             if !cursor.is_empty() {
                 return Err(CodecError("bytes after a column of integers"));
             }
         }
-        match order {
-            0 => {}
-            1 => add_up(first, into),
-            _ => {
-                add_up(second, into);
-                add_up(first, into);
+        match (head.order(), stills) {
+            (0, None) => {}
+            (1, None) => add_up(head.first, into),
+            (0, Some(stills)) => spread(stills, moves, &mut self.numbers, into),
+            (1, Some(stills)) => add_up_moving(stills, moves, head.first, &mut self.numbers, into),
+            (_, stills) => {
+                match stills {
+                    None => into.extend_from_slice(&self.numbers),
+                    Some(stills) => spread(stills, moves, &mut self.numbers, into),
+                }
+                add_up(head.second, into);
+                add_up(head.first, into);
             }
         }
         Ok(())
     }
+}
 
-    fn unpack(
-        &mut self,
-        head: u8,
-        factor: i64,
-        moves: usize,
-        cursor: &mut Cursor<'_>,
-        into: &mut Vec<i64>,
-    ) -> Option<()> {
-        let base = cursor.signed()?;
-        let width = u32::from(cursor.byte()?);
-        if width > u64::BITS {
+/// What stands in front of a column's numbers.
+struct Head {
+    bits: u8,
+    first: i64,
+    second: i64,
+    factor: i64,
+}
+
+impl Head {
+    fn take(from: &mut Cursor<'_>, count: usize) -> Option<Self> {
+        let bits = from.byte().filter(|bits| bits & !KNOWN == 0 && bits & ORDER != 3)?;
+        let mut head = Self { bits, first: 0, second: 0, factor: 1 };
+        if head.order() > count || head.has(DENSE) && head.has(STILLS | PATCHES) {
             return None;
         }
-        let stills = if head & STILLS != 0 { Some(cursor.take(moves.div_ceil(8))?) } else { None };
-        let packed = match stills {
-            Some(stills) => stills.iter().map(|byte| byte.count_ones() as usize).sum(),
-            None => moves,
-        };
-        if packed > moves {
-            return None;
+        if head.order() > 0 {
+            head.first = from.signed()?;
         }
-        self.patches.clear();
-        if head & PATCHES != 0 {
-            take_patches(cursor, packed, &mut self.patches)?;
+        if head.order() > 1 {
+            head.second = from.signed()?;
         }
-        let bytes = cursor.take(bits::length(packed, width))?;
-        into.reserve(moves + 2);
-        bits::each(bytes, packed, width, |number| into.push(number as i64));
-        for &(index, high) in &self.patches {
-            into[index] |= high.checked_shl(width).unwrap_or(0) as i64;
+        if head.has(FACTOR) {
+            head.factor = from.number()? as i64;
         }
-        into.iter_mut().for_each(|number| *number = base.wrapping_add(number.wrapping_mul(factor)));
-        if let Some(stills) = stills {
-            spread(stills, moves, into);
-        }
-        Some(())
+        Some(head)
     }
+
+    fn order(&self) -> usize {
+        usize::from(self.bits & ORDER)
+    }
+
+    /// Whether any of these bits is set.
+    fn has(&self, bits: u8) -> bool {
+        self.bits & bits != 0
+    }
+}
+
+/// Appends the packed numbers; answers the bitmap that says where they go, if there is one.
+fn unpack<'a>(
+    head: &Head,
+    moves: usize,
+    cursor: &mut Cursor<'a>,
+    patches: &mut Vec<(usize, u64)>,
+    into: &mut Vec<i64>,
+) -> Option<Option<&'a [u8]>> {
+    let base = cursor.signed()?;
+    let width = u32::from(cursor.byte()?);
+    if width > u64::BITS {
+        return None;
+    }
+    let stills = if head.has(STILLS) { Some(cursor.take(moves.div_ceil(8))?) } else { None };
+    let packed = stills.map_or(moves, |stills| stills.iter().map(|byte| byte.count_ones() as usize).sum());
+    if packed > moves {
+        return None;
+    }
+    patches.clear();
+    if head.has(PATCHES) {
+        take_patches(cursor, packed, patches)?;
+    }
+    let bytes = cursor.take(bits::length(packed, width))?;
+    into.reserve(moves + 1);
+    let factor = head.factor;
+    bits::each(bytes, packed, width, |number| {
+        into.push(base.wrapping_add((number as i64).wrapping_mul(factor)));
+    });
+    for &(index, high) in &*patches {
+        let above = high.checked_shl(width).unwrap_or(0) as i64;
+        into[index] = into[index].wrapping_add(above.wrapping_mul(factor));
+    }
+    Some(stills)
 }
 
 fn take_patches(from: &mut Cursor<'_>, packed: usize, into: &mut Vec<(usize, u64)>) -> Option<()> {
@@ -418,15 +458,30 @@ fn take_patches(from: &mut Cursor<'_>, packed: usize, into: &mut Vec<(usize, u64
     Some(())
 }
 
-/// Moves the changes that are not 0 to their places; the bitmap has as many bits set as there are.
-fn spread(stills: &[u8], moves: usize, into: &mut Vec<i64>) {
-    let mut from = into.len();
-    into.resize(moves, 0);
-    for index in (0..moves).rev() {
-        let moved = stills[index / 8] >> (index % 8) & 1 == 1;
-        from -= usize::from(moved);
-        into[index] = if moved { into[from] } else { 0 };
-    }
+/// Appends the changes, of which `numbers` holds those that are not 0: as many as the bitmap has bits.
+fn spread(stills: &[u8], moves: usize, numbers: &mut Vec<i64>, into: &mut Vec<i64>) {
+    numbers.push(0); // looked at, not taken, behind the last one
+    let mut next = 0;
+    into.extend((0..moves).map(|index| {
+        let moved = stills[index / 8] >> (index % 8) & 1;
+        let change = numbers[next] & -i64::from(moved);
+        next += usize::from(moved);
+        change
+    }));
+}
+
+/// Appends `first` and the sums of the changes, of which `numbers` holds those that are not 0. Bits of counters are as good as random:
+/// no branch must depend on them.
+fn add_up_moving(stills: &[u8], moves: usize, first: i64, numbers: &mut Vec<i64>, into: &mut Vec<i64>) {
+    numbers.push(0); // looked at, not taken, behind the last one
+    let (mut next, mut sum) = (0, first);
+    into.push(first);
+    into.extend((0..moves).map(|index| {
+        let moved = stills[index / 8] >> (index % 8) & 1;
+        sum = sum.wrapping_add(numbers[next] & -i64::from(moved));
+        next += usize::from(moved);
+        sum
+    }));
 }
 
 /// Puts `first` in front and makes changes sums.
