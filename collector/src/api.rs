@@ -19,7 +19,7 @@ mod series;
 mod status;
 #[cfg(test)]
 mod tests;
-mod time;
+pub(crate) mod time;
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
-//! The command line: `run` (what it does without a word), `check`, `tls init`, `agents add|list|revoke|gaps`.
+//! The command line: `run` (what it does without a word), `check`, `tls init`, `agents add|list|revoke|gaps`, `store …`.
 
 mod address;
 mod print;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -46,6 +47,12 @@ enum Word {
     Agents {
         #[command(subcommand)]
         word: AgentsWord,
+    },
+    /// The store's folder: check, back up, restore; samples in and out. Ends with 0, with 1 where something that it names is damaged or
+    /// left out, with 2 where it could not be done.
+    Store {
+        #[command(subcommand)]
+        word: store::StoreWord,
     },
 }
 
@@ -99,7 +106,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::logs::init(arguments.log);
     match act(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("pantau-collector: {}", telemetry::faults::for_terminal(error.as_ref()));
             ExitCode::FAILURE
@@ -107,7 +114,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn act(arguments: Arguments) -> anyhow::Result<()> {
+fn act(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let file = arguments.config.as_deref();
     let settings = match file {
         Some(file) => Checked::load(file)?,
@@ -118,7 +125,9 @@ fn act(arguments: Arguments) -> anyhow::Result<()> {
         Word::Check => check(&settings, file),
         Word::Tls { word: TlsWord::Init { names } } => tls_init(&settings, &names),
         Word::Agents { word } => agents(&settings, file, word),
-    }
+        Word::Store { word } => return Ok(store::act(&settings, word)),
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -11,3 +11,4 @@ pub mod import;
 mod lines;
 pub mod reader;
 pub mod sink;
+pub mod text;

@@ -14,4 +14,5 @@ mod oracle;
 mod pair;
 mod simulator;
 mod snmp;
+mod store_tools;
 mod usm;

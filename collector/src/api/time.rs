@@ -12,7 +12,7 @@ const ENDS: [(&str, Timestamp); 2] =
     [("-292273086-05-16T16:47:06Z", Timestamp::MIN), ("292277025-08-18T07:12:54.999999999Z", Timestamp::MAX)];
 
 /// Unix seconds with fraction (`1700000000.123`, rounded to milliseconds) or RFC 3339 (`2026-11-22T10:00:00+07:00`).
-pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     if let Some((_, end)) = ENDS.iter().find(|(known, _)| *known == text) {
         return Some(*end);
     }
