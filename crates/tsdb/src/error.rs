@@ -43,6 +43,38 @@ pub enum StoreError {
         /// Rounds tried.
         rounds: u32,
     },
+    /// A file is not what was written.
+    #[error("{} is damaged: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A newer program wrote it. Nothing was changed.
+    #[error("{} has format version {version}, this program reads up to {known}: use the newer program", path.display())]
+    Newer {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Its version.
+        version: u32,
+        /// The newest version that this program reads.
+        known: u32,
+    },
+    /// A block could not be written or read.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// As many deletions wait for compaction as may.
+    #[error(
+        "{limit} deletions wait for compaction: run `store compact`, or delete with fewer, wider matchers"
+    )]
+    TooManyDeletions {
+        /// The limit.
+        limit: usize,
+    },
+    /// A deletion could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// The operating system refused an operation.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
@@ -112,6 +144,16 @@ pub enum WriteError {
     /// The disk failed; nothing more is written until a restart.
     #[error("the store stopped writing: {0}")]
     Poisoned(JournalError),
+    /// Memory is short until the head has become blocks: send again later.
+    #[error(
+        "the store is short of memory ({bytes} of {bytes_max} bytes): send again later, or raise head_bytes_max"
+    )]
+    NoMemory {
+        /// Bytes in use, by estimate.
+        bytes: usize,
+        /// [`crate::Options::head_bytes_max`].
+        bytes_max: usize,
+    },
     /// The store is closing.
     #[error("the store is closed")]
     Closed,
@@ -140,6 +182,7 @@ impl WriteError {
             Self::Busy(_) => "busy",
             Self::DiskFull(_) => "disk_full",
             Self::Poisoned(_) => "poisoned",
+            Self::NoMemory { .. } => "no_memory",
             Self::Closed => "closed",
             Self::UnknownSeries { .. } => "unknown_series",
             Self::TooLarge { .. } => "too_large",

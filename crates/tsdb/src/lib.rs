@@ -25,6 +25,8 @@ mod definition;
 mod error;
 mod head;
 mod index;
+#[allow(dead_code, unreachable_pub)] // until the engine uses all of it
+mod manifest;
 mod metadata;
 mod options;
 #[cfg(feature = "probe")]
@@ -36,6 +38,8 @@ mod select;
 mod series;
 mod stats;
 mod store;
+#[allow(dead_code, unreachable_pub)] // until the engine uses all of it
+mod tombstone;
 mod values;
 mod varint;
 mod wal;
