@@ -3,6 +3,8 @@
 //! The query engine knows only this; the store, a scoped reader, a test fixture and later a distributed engine all speak it.
 //! A reader's scope is a wrapper that adds matchers, so that no handler can ask around it.
 
+use std::sync::Arc;
+
 use crate::{Columns, Labels, Matcher, Timestamp};
 
 /// Which series and which time a reader wants.
@@ -64,4 +66,11 @@ pub trait SeriesSet {
 
     /// Replaces `into` by the current series' samples within the selection, stale markers included.
     fn read(&mut self, into: &mut Columns) -> Result<(), SourceError>;
+
+    /// Replaces `into` by the current series' native histograms within the selection, as the bytes that came, in time order. Sources
+    /// that hold none need not say so.
+    fn read_histograms(&mut self, into: &mut Vec<(Timestamp, Arc<[u8]>)>) -> Result<(), SourceError> {
+        into.clear();
+        Ok(())
+    }
 }

@@ -159,6 +159,7 @@ impl Index {
     }
 
     /// Ids of the series that satisfy all matchers, sorted. `labels_of` looks up a series' labels.
+    #[cfg(any(test, feature = "probe"))]
     pub(crate) fn find<'a>(&self, matchers: &[Matcher], labels_of: impl Fn(u32) -> &'a Labels) -> Vec<u32> {
         self.find_all(&Condition::all(matchers), labels_of)
     }

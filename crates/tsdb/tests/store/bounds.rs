@@ -51,7 +51,7 @@ fn past_the_memory_bound_the_oldest_samples_go_and_the_latest_stay() {
 fn where_labels_alone_pass_a_lowered_bound_the_latest_samples_stay_all_the_same() {
     let fixture = Fixture::new(small());
     for round in 0..4 {
-        fixture.write(&minute(0..6000, round), round as u32).expect("it works");
+        fixture.write(&minute(0..8000, round), round as u32).expect("it works");
     }
     let Fixture { disk, options, store, .. } = fixture;
     store.close().expect("nothing fails here");

@@ -1,0 +1,139 @@
+//! The head's part of a selection: what may change is copied and what may not is shared, under one short lock; samples are decoded
+//! only when they are read, without any lock. All series are seen at the same moment.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use model::{Columns, Labels, SourceError, Timestamp};
+
+use super::merge::{Histogram, Part};
+use super::overlaps;
+use crate::chunk::{SealedChunk, clip, decode_tokens};
+use crate::series::Series;
+
+/// Estimated bytes of memory for a selected series beside its copied samples.
+const ITEM_BYTES: usize = 120;
+
+/// A selected series: shared sealed chunks, and where its copies stand.
+struct Item {
+    labels: Labels,
+    sealed: Option<Arc<Vec<SealedChunk>>>,
+    open: Range<usize>,
+    open_first: i64,
+    open_count: u16,
+    late: Range<usize>,
+}
+
+/// A selection's series, in label order.
+pub(crate) struct Snapshot {
+    items: Vec<Item>,
+    tokens: Vec<u8>,
+    late: Vec<(i64, u64)>,
+    /// One past the current item.
+    next: usize,
+    pub(super) start: i64,
+    pub(super) end: i64,
+}
+
+impl Snapshot {
+    pub(super) fn new(series: usize, start: i64, end: i64) -> Self {
+        Self { items: Vec::with_capacity(series), tokens: Vec::new(), late: Vec::new(), next: 0, start, end }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Copies what may change and shares what may not.
+    pub(super) fn add(&mut self, labels: Labels, series: &Series) {
+        let sealed = series.sealed().filter(|sealed| {
+            sealed
+                .first()
+                .zip(sealed.last())
+                .is_some_and(|(a, b)| overlaps(Some((a.first, b.last)), self.start, self.end))
+        });
+        let (tokens_from, late_from) = (self.tokens.len(), self.late.len());
+        let open = &series.open;
+        let reads_open =
+            !open.is_empty() && overlaps(Some((open.first(), open.last())), self.start, self.end);
+        if reads_open {
+            self.tokens.extend_from_slice(open.tokens());
+        }
+        let in_span = series.late().iter().filter(|late| (self.start..=self.end).contains(&late.0));
+        self.late.extend(in_span);
+        self.items.push(Item {
+            labels,
+            sealed: sealed.cloned(),
+            open: tokens_from..self.tokens.len(),
+            open_first: open.first(),
+            open_count: if reads_open { open.len() as u16 } else { 0 },
+            late: late_from..self.late.len(),
+        });
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.items.len() * ITEM_BYTES + self.tokens.len() + self.late.len() * size_of::<(i64, u64)>()
+    }
+
+    fn item(&self) -> &Item {
+        let at = self.next.checked_sub(1).expect("a series is looked at after the first advance");
+        &self.items[at]
+    }
+}
+
+impl Part for Snapshot {
+    fn advance(&mut self) -> Result<bool, SourceError> {
+        self.next = (self.next + 1).min(self.items.len() + 1);
+        Ok(self.next <= self.items.len())
+    }
+
+    fn labels(&self) -> &Labels {
+        &self.item().labels
+    }
+
+    fn read(&mut self, into: &mut Columns) -> Result<(), SourceError> {
+        let (item, begun) = (self.item(), into.len());
+        let (start, end) = (Timestamp::from_millis(self.start), Timestamp::from_millis(self.end));
+        if let Some(sealed) = &item.sealed {
+            let first = sealed.partition_point(|chunk| chunk.last < self.start);
+            for chunk in sealed[first..].iter().take_while(|chunk| chunk.first <= self.end) {
+                let from = into.len();
+                chunk.decode(into);
+                if chunk.first < self.start || chunk.last > self.end {
+                    clip(into, from, start, end);
+                }
+            }
+        }
+        if item.open_count > 0 {
+            let from = into.len();
+            decode_tokens(&self.tokens[item.open.clone()], item.open_first, item.open_count, into);
+            clip(into, from, start, end);
+        }
+        merge(into, begun, &self.late[item.late.clone()]);
+        Ok(())
+    }
+
+    fn read_histograms(&mut self, _: &mut Vec<Histogram>) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+/// Merges late samples (in time order, at times of their own) into columns behind `from`, from the back, in place.
+fn merge(into: &mut Columns, from: usize, late: &[(i64, u64)]) {
+    let (mut have, mut left) = (into.len(), late.len());
+    into.timestamps.resize(have + left, Timestamp::MAX);
+    into.values.resize(have + left, 0.0);
+    while left > 0 {
+        let (time, bits) = late[left - 1];
+        let to = have + left - 1;
+        if have > from && into.timestamps[have - 1].as_millis() > time {
+            into.timestamps[to] = into.timestamps[have - 1];
+            into.values[to] = into.values[have - 1];
+            have -= 1;
+        } else {
+            into.timestamps[to] = Timestamp::from_millis(time);
+            into.values[to] = f64::from_bits(bits);
+            left -= 1;
+        }
+    }
+}
