@@ -20,6 +20,7 @@ use journal::disk::{self, Disk};
 use journal::files;
 
 use crate::error::StoreError;
+use crate::manifest::{BLOCKS_FOLDER, Manifest, NAME as MANIFEST, block_path};
 use crate::read_only::RECORD_BYTES_MAX;
 
 /// Rounds until it gives up: each begins because MANIFEST was replaced during the one before.
@@ -28,8 +29,6 @@ const ROUNDS_MAX: u32 = 50;
 /// moment of its making.
 const COMPARED_BYTES: usize = 4096;
 const LOCK: &str = "LOCK";
-const MANIFEST: &str = "MANIFEST";
-const BLOCKS_FOLDER: &str = "blocks";
 /// Says that a folder is a copy, so that nobody's own store is taken for one that may be brought up to date.
 const MARK: &str = "COPY";
 const MARK_TEXT: &[u8] = b"a copy of a Pantau store, made by `store backup` or as a snapshot; `store verify` and `store restore` read it\n";
@@ -62,9 +61,35 @@ pub struct Copied {
 }
 
 /// What a MANIFEST names, and its bytes.
-pub(crate) struct Named {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) blocks: Vec<u64>,
+struct Named {
+    bytes: Vec<u8>,
+    blocks: Vec<u64>,
+}
+
+/// Reads the MANIFEST of a folder.
+fn named(disk: &dyn Disk, folder: &Path) -> Result<Option<Named>, StoreError> {
+    let manifest = Manifest::read(disk, folder)?;
+    Ok(manifest.map(|manifest| Named {
+        blocks: manifest.blocks.iter().map(|block| block.number).collect(),
+        bytes: manifest.raw,
+    }))
+}
+
+/// Copies the store in `from` to `to` (made if need be).
+///
+/// # Errors
+/// [`StoreError::NoManifest`] where `from` holds no whole store; a folder `to` in use; a disk that does not work. What was copied stays, and
+/// the next call goes on from there.
+pub fn backup(disk: &Arc<dyn Disk>, from: &Path, to: &Path, placing: Placing) -> Result<Copied, StoreError> {
+    copy(disk, from, to, placing, &|folder| named(&**disk, folder))
+}
+
+/// Copies the backup or snapshot in `from` to `to`, which must not be there or be empty. `to` appears whole or not at all.
+///
+/// # Errors
+/// [`StoreError::NotEmpty`]; else as for [`backup`].
+pub fn restore(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<Copied, StoreError> {
+    restore_with(disk, from, to, &|folder| named(&**disk, folder))
 }
 
 type Naming<'a> = &'a dyn Fn(&Path) -> Result<Option<Named>, StoreError>;
@@ -276,10 +301,6 @@ fn same(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<bool> {
 
 fn block_name(number: u64) -> String {
     format!("{number:016x}.block")
-}
-
-fn block_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(BLOCKS_FOLDER).join(block_name(number))
 }
 
 fn segment_name(number: u64) -> String {

@@ -16,11 +16,11 @@
 //! marker is one), else the greater value stays: the same whatever the order of arrival
 //! (`docs/decisions/0002-shared-timestamps-and-conflicts.md`). The record's bytes are drawn in `docs/formats/tsdb-journal.md`.
 
-#[allow(dead_code, unreachable_pub)] // until the engine has its MANIFEST
 mod backup;
 #[allow(dead_code, unreachable_pub)] // until the engine uses all of it
 mod block;
 mod chunk;
+mod compact;
 mod definition;
 mod error;
 mod head;
@@ -44,13 +44,15 @@ mod values;
 mod varint;
 mod wal;
 
+pub use backup::{Copied, Placing, backup, restore};
+pub use compact::{Pace, Unhurried};
 pub use error::{LimitError, StoreError, WriteError};
 pub use head::{Conflict, Written};
 pub use index::Census;
-pub use options::Options;
+pub use options::{Options, RetentionRule};
 pub use read_only::ReadOnlyStore;
 pub use registry::SeriesRef;
-pub use stats::{Maintained, Replay, ShedCause, Stats};
+pub use stats::{BlockStats, CacheStats, Compacted, Deleted, Forecast, Maintained, Replay, ShedCause, Stats};
 pub use store::{Store, WriteBatch};
 
 /// State of the caller's that must be exactly as old as the samples: it is carried by the same records.
