@@ -5,4 +5,5 @@ pub mod ingest;
 pub mod report;
 pub mod sink;
 pub mod snmp;
+pub mod store;
 pub mod stream;

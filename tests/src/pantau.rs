@@ -82,27 +82,12 @@ impl Collector {
 
     /// Runs one of its other words, such as `agents add`, and returns what it printed; panics where it fails.
     pub fn command(&self, words: &[&str]) -> String {
-        let mut command = program("pantau-collector");
-        let output = command
-            .arg("--config")
-            .arg(self.folder.join("pantau.yaml"))
-            .args(words)
-            .output()
-            .expect("the collector's program can be started");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words:?} ended with {}: {errors}", output.status);
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        run_word(&self.folder.join("pantau.yaml"), words)
     }
 
     /// Enrols an agent and returns its token.
     pub fn enrol(&self, name: &str, region: &str, site: &str) -> String {
-        let said = self.command(&["agents", "add", name, "--region", region, "--site", site]);
-        let words =
-            said.split(|symbol: char| !symbol.is_ascii_alphanumeric() && symbol != '_' && symbol != '-');
-        // The only word of that length: 256 random bits; a fingerprint is announced as such.
-        let token =
-            words.clone().zip(words.skip(1)).find(|(before, word)| word.len() >= 43 && *before != "sha256");
-        token.unwrap_or_else(|| panic!("no token in {said:?}")).1.to_owned()
+        enrol_at(&self.folder.join("pantau.yaml"), name, region, site)
     }
 
     /// An instant query's only value.
@@ -121,6 +106,30 @@ impl Collector {
     pub fn running(&mut self) -> &mut Running {
         self.process.as_mut().expect("the collector was started")
     }
+}
+
+/// Runs one of the collector's other words with this configuration; panics where it fails.
+pub fn run_word(config: &Path, words: &[&str]) -> String {
+    let mut command = program("pantau-collector");
+    let output = command
+        .arg("--config")
+        .arg(config)
+        .args(words)
+        .output()
+        .expect("the collector's program can be started");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?} ended with {}: {errors}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Enrols an agent in a collector's folder and returns its token.
+pub fn enrol_at(config: &Path, name: &str, region: &str, site: &str) -> String {
+    let said = run_word(config, &["agents", "add", name, "--region", region, "--site", site]);
+    let words = said.split(|symbol: char| !symbol.is_ascii_alphanumeric() && symbol != '_' && symbol != '-');
+    // The only word of that length: 256 random bits; a fingerprint is announced as such.
+    let token =
+        words.clone().zip(words.skip(1)).find(|(before, word)| word.len() >= 43 && *before != "sha256");
+    token.unwrap_or_else(|| panic!("no token in {said:?}")).1.to_owned()
 }
 
 /// An agent with its own folder; ended when dropped.

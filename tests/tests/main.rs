@@ -14,5 +14,6 @@ mod oracle;
 mod pair;
 mod simulator;
 mod snmp;
+mod store_crash;
 mod store_tools;
 mod usm;

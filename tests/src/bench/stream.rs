@@ -141,7 +141,7 @@ impl Series {
 }
 
 /// xorshift64*: the same figures everywhere, no dependency.
-fn random_unit(state: &mut u64) -> f64 {
+pub(crate) fn random_unit(state: &mut u64) -> f64 {
     *state ^= *state >> 12;
     *state ^= *state << 25;
     *state ^= *state >> 27;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pantau_tests::bench::{agent, ingest, report, snmp};
+use pantau_tests::bench::{agent, ingest, report, snmp, store};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Some("agent") => agent::run(),
         Some("ingest") => ingest::run(),
         Some("snmp") => snmp::run(false),
+        Some("store") => store::run(),
         Some("snmp-minute") => snmp::run(true),
         // A part of it in a process of its own.
         Some("snmp-part") => match snmp::part(&words[1..]) {
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         _ => {
-            eprintln!("bench: name one of: agent, ingest, snmp, snmp-minute");
+            eprintln!("bench: name one of: agent, ingest, snmp, snmp-minute, store");
             return ExitCode::FAILURE;
         }
     };
