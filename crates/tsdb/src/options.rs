@@ -3,18 +3,42 @@
 use std::time::Duration;
 
 use journal::SyncPolicy;
+use model::Matcher;
 
 use crate::StoreError;
 
+/// Series that are kept for a shorter time than the rest. They go when their blocks are compacted, or rewritten once a whole block is
+/// past this age; until then they are read.
+#[derive(Clone, Debug)]
+pub struct RetentionRule {
+    /// Which series.
+    pub matchers: Vec<Matcher>,
+    /// How long they are kept; what is longer than [`Options::retention`] changes nothing.
+    pub keep: Duration,
+}
+
 /// Sizes, ages and policy of a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
-    /// How long samples are kept. Default 8 days: senders may be 7 days late, and a margin. At least 1 minute.
+    /// How long samples are kept. Default 2 years. At least 1 minute.
     pub retention: Duration,
-    /// Memory for samples, labels and index, by estimate; past it the oldest samples go. New series are refused while labels and
-    /// index take half of it. Default 1 GiB, at least 1 MiB.
+    /// Series that are kept for a shorter time. Default none, at most 1,000.
+    pub retention_rules: Vec<RetentionRule>,
+    /// Disk for the whole store, blocks and journal; past it the oldest blocks go. Default: no bound but the disk.
+    pub store_bytes_max: u64,
+    /// Blocks with samples younger than this do not go for want of disk: writes are refused instead. Default 7 days.
+    pub keep_at_least: Duration,
+    /// The finest cell of the grid in time in which blocks lie; coarser ones are 6, 36 and 360 times as long. Default 2 hours; 1 second
+    /// to 1 day, in whole milliseconds. May be changed from one start to the next.
+    pub block_span: Duration,
+    /// No block is made by compaction that is larger than this (those that are stay as they are). Default 4 GiB.
+    pub block_bytes_max: u64,
+    /// Memory for what is read from blocks again and again. Default 64 MiB.
+    pub cache_bytes_max: usize,
+    /// Memory for samples, labels and index, by estimate; past it samples become blocks early, and past it by a quarter writes are
+    /// refused until they have. New series are refused while labels and index take half of it. Default 1 GiB, at least 1 MiB.
     pub head_bytes_max: usize,
-    /// Disk for the journal; past it the oldest samples go. Default 8 GiB, at least four segments.
+    /// Disk for the journal; past it samples become blocks early. Default 8 GiB, at least four segments.
     pub journal_bytes_max: u64,
     /// Series; past it new ones are refused and old ones go on. Default 1,000,000, at least 1.
     pub series_max: usize,
@@ -38,7 +62,13 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            retention: Duration::from_secs(8 * 24 * 3600),
+            retention: Duration::from_secs(2 * 365 * 24 * 3600),
+            retention_rules: Vec::new(),
+            store_bytes_max: u64::MAX,
+            keep_at_least: Duration::from_secs(7 * 24 * 3600),
+            block_span: Duration::from_secs(2 * 3600),
+            block_bytes_max: 4 << 30,
+            cache_bytes_max: 64 << 20,
             head_bytes_max: 1 << 30,
             journal_bytes_max: 8 << 30,
             series_max: 1_000_000,
@@ -68,6 +98,16 @@ impl Options {
         }
         if self.series_max == 0 || self.series_max >= u32::MAX as usize {
             return bad("series_max", self.series_max as u64, "1 to 4,294,967,294");
+        }
+        let span_max = Duration::from_secs(24 * 3600);
+        if self.block_span < Duration::from_secs(1)
+            || self.block_span > span_max
+            || self.block_span.subsec_nanos() % 1_000_000 != 0
+        {
+            return bad("block_span", self.block_span.as_secs(), "1 second to 1 day, in whole milliseconds");
+        }
+        if self.retention_rules.len() > 1000 {
+            return bad("retention_rules", self.retention_rules.len() as u64, "at most 1,000 rules");
         }
         if self.metadata_bytes_max > self.record_bytes_max / 4 {
             return bad(
@@ -107,6 +147,7 @@ mod tests {
         check(|_| {}, None);
         check(|options| options.retention = Duration::from_secs(59), Some("retention"));
         check(|options| options.head_bytes_max = 1, Some("head_bytes_max"));
+        check(|options| options.block_span = Duration::from_millis(999), Some("block_span"));
         check(|options| options.journal_bytes_max = 1, Some("journal_bytes_max"));
         check(|options| options.series_max = 0, Some("series_max"));
         check(|options| options.metadata_bytes_max = usize::MAX, Some("metadata_bytes_max"));

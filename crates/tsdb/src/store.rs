@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use journal::Journal;
 use journal::disk::Disk;
-use model::{Labels, MetricMetadata, Selection, SeriesSet, SeriesSource, SourceError, Timestamp};
+use model::{Exemplar, Labels, MetricMetadata, Selection, SeriesSet, SeriesSource, SourceError, Timestamp};
 use parking_lot::Mutex;
 
 use crate::Companion;
@@ -17,7 +17,7 @@ use crate::index::Census;
 use crate::options::Options;
 use crate::record::{self, BatchSample};
 use crate::registry::{Room, SeriesRef};
-use crate::stats::{Maintained, Replay, ShedCause, Stats};
+use crate::stats::{BlockStats, Maintained, Replay, ShedCause, Stats};
 use crate::wal::{Done, Entry, Replayer, Shared, Span, Wal};
 
 /// How far the clock may run ahead of the newest sample before retention stops believing it. A clock that jumps years ahead must not
@@ -38,6 +38,10 @@ const FORGET_SLOTS: usize = 4096;
 pub struct WriteBatch {
     /// Samples in any order. Samples of one timestamp side by side cost least.
     pub samples: Vec<(SeriesRef, Timestamp, f64)>,
+    /// Native histograms in any order, each the message in which it came (`docs/formats/wire.md`).
+    pub histograms: Vec<(SeriesRef, Timestamp, Arc<[u8]>)>,
+    /// Exemplars, for the ring.
+    pub exemplars: Vec<(SeriesRef, Exemplar)>,
     /// Descriptions of metrics by family name; those that the store has already cost nothing.
     pub metadata: Vec<(String, MetricMetadata)>,
     /// What the [`Companion`] is told once the batch is on disk.
@@ -176,7 +180,7 @@ impl Store {
             Ok(accepted) => accepted,
             Err(why) => return done(Err(why)),
         };
-        let WriteBatch { samples, metadata: descriptions, attachment } = batch;
+        let WriteBatch { samples, metadata: descriptions, attachment, .. } = batch;
         let entry = Entry { samples, descriptions, attachment, epoch, done };
         if let Err((entry, why)) = self.journal.append(entry, size) {
             self.shared.in_flight.ended(entry.epoch);
@@ -255,6 +259,8 @@ impl Store {
             max_time: head.max_time().map(Timestamp::from_millis),
             floor: self.floor(),
             shed: ShedCause::ALL.map(|cause| (cause, counters.shed[cause as usize].load(Relaxed))),
+            blocks: BlockStats::default(),
+            forecast: None,
             replay: self.replay.clone(),
             journal: self.journal.stats(),
         }
