@@ -93,6 +93,16 @@ struct Transition {
     to: usize,
 }
 
+impl Node {
+    /// The ordinal of the value that ends here, if one does, within those of the node.
+    fn ordinal(&self, from: u64, end: u64) -> Result<Option<u64>, Wrong> {
+        if !self.is_final {
+            return Ok(None);
+        }
+        from.checked_add(self.final_output).filter(|ordinal| *ordinal < end).map(Some).ok_or(ORDER)
+    }
+}
+
 fn number(bytes: &[u8], at: usize, size: usize) -> Result<u64, Wrong> {
     let taken = bytes.get(at..).and_then(|rest| rest.get(..size)).filter(|_| size <= 8).ok_or(TORN)?;
     let mut number = [0; 8];
@@ -286,9 +296,10 @@ impl<'a> Dictionary<'a> {
                 continue;
             }
             let node = self.node(at)?;
-            if node.is_final && by.accepts(state) {
-                let ordinal = from.checked_add(node.final_output).ok_or(ORDER)?;
-                steps.add(self.range(ordinal, ordinal.checked_add(1).ok_or(ORDER)?)?);
+            if let Some(ordinal) = node.ordinal(from, end)?
+                && by.accepts(state)
+            {
+                steps.add(self.range(ordinal, ordinal + 1)?);
             }
             self.push_transitions(by, &node, (state, from, end), &mut stack)?;
         }
@@ -305,10 +316,12 @@ impl<'a> Dictionary<'a> {
         stack: &mut Vec<(usize, S, u64, u64)>,
     ) -> Result<(), Wrong> {
         let mut end = end;
+        // A value stands before those that it begins.
+        let first = node.ordinal(from, end)?.map_or(from, |own| own + 1);
         for index in (0..node.count).rev() {
             let next = self.transition(node, index)?;
             let begin = from.checked_add(next.output).ok_or(ORDER)?;
-            if begin >= end {
+            if begin >= end || begin < first {
                 return Err(ORDER);
             }
             if let Some(state) = by.follow(state, next.byte) {
@@ -337,8 +350,7 @@ impl<'a> Dictionary<'a> {
                 value.push(byte);
             }
             let node = self.node(at)?;
-            if node.is_final {
-                let ordinal = from.checked_add(node.final_output).ok_or(ORDER)?;
+            if let Some(ordinal) = node.ordinal(from, end)? {
                 let text = std::str::from_utf8(&value).map_err(|_| TEXT)?;
                 let goes_on = !wanted.contains(&ordinal) || visit(ordinal as u32, text);
                 if !goes_on {

@@ -16,10 +16,10 @@ use crate::index::block::BlockIndex;
 use crate::index::pattern::Condition;
 
 /// Series whose labels are looked at one by one rather than to ask the index which names they bear.
-const FEW: u64 = 1_000;
+const FEW: u64 = if cfg!(test) { 4 } else { 1_000 };
 
 /// What a series' labels cost, in bytes of postings that could be read instead.
-const LABELS_COST: u64 = 256;
+const LABELS_COST: u64 = if cfg!(test) { 4 } else { 256 };
 
 /// A block, as far as reading needs it.
 pub(crate) trait Stored: Send + Sync {
@@ -217,5 +217,157 @@ pub(crate) fn label_values<B: Stored>(
 fn add(into: &mut BTreeSet<String>, text: &str) {
     if !into.contains(text) {
         into.insert(text.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use model::{SeriesSet, Timestamp};
+    use proptest::prelude::*;
+
+    use super::super::merge::Merged;
+    use super::*;
+    use crate::block::frame::FrameRef;
+    use crate::index::block::tests::{any_matcher, build, fits as all_fit};
+    use crate::index::probe::Frames;
+
+    type Series = BTreeMap<Labels, BTreeMap<i64, u64>>;
+
+    /// A block of plain maps with an index of its own.
+    struct Plain {
+        number: u64,
+        series: Vec<(Labels, BTreeMap<i64, u64>)>,
+        frames: Frames,
+        root: FrameRef,
+    }
+
+    impl Plain {
+        fn new(number: u64, series: &Series) -> Arc<Self> {
+            let series: Vec<_> = series.clone().into_iter().collect();
+            let sets: Vec<Labels> = series.iter().map(|(labels, _)| labels.clone()).collect();
+            let (frames, root) = build(&sets);
+            Arc::new(Self { number, series, frames, root })
+        }
+
+        fn within(&self, series: u32, span: (i64, i64)) -> impl Iterator<Item = (Timestamp, u64)> {
+            let samples = self.series[series as usize].1.range(span.0..=span.1);
+            samples.map(|(time, bits)| (Timestamp::from_millis(*time), *bits))
+        }
+    }
+
+    impl Stored for Plain {
+        type Scratch = ();
+
+        fn number(&self) -> u64 {
+            self.number
+        }
+
+        fn span(&self) -> (i64, i64) {
+            let times = || self.series.iter().flat_map(|(_, samples)| samples.keys().copied());
+            (times().min().unwrap_or(0), times().max().unwrap_or(0))
+        }
+
+        fn index(&self) -> Result<BlockIndex<'_>, BlockError> {
+            BlockIndex::open(&self.frames, self.root, self.series.len() as u32)
+        }
+
+        fn labels(&self, series: u32, (): &mut ()) -> Result<Labels, BlockError> {
+            Ok(self.series[series as usize].0.clone())
+        }
+
+        fn read(
+            &self,
+            series: u32,
+            span: (i64, i64),
+            (): &mut (),
+            into: &mut Columns,
+        ) -> Result<(), BlockError> {
+            self.within(series, span).for_each(|(time, bits)| into.push(time, f64::from_bits(bits)));
+            Ok(())
+        }
+
+        fn histograms(
+            &self,
+            series: u32,
+            span: (i64, i64),
+            (): &mut (),
+            into: &mut Vec<Histogram>,
+        ) -> Result<(), BlockError> {
+            into.extend(self.within(series, span).map(|(time, bits)| (time, Arc::from(bits.to_be_bytes()))));
+            Ok(())
+        }
+    }
+
+    /// Deletes of even blocks what lies from 5 to 8.
+    struct Even;
+
+    impl Cuts for Even {
+        fn spans(&self, block: u64, _: &Labels) -> Vec<(i64, i64)> {
+            if block.is_multiple_of(2) { vec![(5, 8)] } else { Vec::new() }
+        }
+    }
+
+    fn any_series() -> impl Strategy<Value = Series> {
+        let labels =
+            proptest::collection::btree_map("[a-c]", "[xyz]{1,2}", 0..4).prop_map(Labels::from_pairs);
+        // Samples that are a function of their time: which of two stays is the merge's test.
+        let samples = proptest::collection::btree_set(0..12i64, 1..8)
+            .prop_map(|times| times.into_iter().map(|time| (time, 1 + time as u64)).collect());
+        proptest::collection::btree_map(labels, samples, 1..20)
+    }
+
+    fn check(blocks: &[Series], matchers: &[Matcher], span: (i64, i64), limit: usize) {
+        let conditions = Condition::all(matchers);
+        let blocks: Vec<_> =
+            blocks.iter().enumerate().map(|(number, series)| Plain::new(number as u64, series)).collect();
+        let mut expected: Series = BTreeMap::new();
+        for (number, block) in blocks.iter().enumerate() {
+            for (labels, samples) in block.series.iter().filter(|(labels, _)| all_fit(labels, matchers)) {
+                let known = expected.entry(labels.clone()).or_default();
+                let kept = samples.range(span.0..=span.1);
+                known.extend(kept.filter(|(time, _)| number % 2 == 1 || !(5..=8).contains(*time)));
+            }
+        }
+        let part = |block: &Arc<Plain>| -> Box<dyn Part> {
+            let found = find(&**block, &conditions).expect("whole");
+            Box::new(BlockPart::new(Arc::clone(block), Arc::new(Even), found, span))
+        };
+        let mut merged = Merged::new(blocks.iter().map(part).collect());
+        let (mut columns, mut histograms) = (Columns::default(), Vec::new());
+        for (labels, samples) in &expected {
+            assert!(merged.advance().expect("whole"));
+            assert_eq!(merged.labels(), labels);
+            merged.read(&mut columns).expect("whole");
+            let read = columns.iter().map(|sample| (sample.timestamp.as_millis(), sample.value.to_bits()));
+            assert!(read.eq(samples.iter().map(|(time, bits)| (*time, *bits))));
+            merged.read_histograms(&mut histograms).expect("whole");
+            let read = histograms.iter().map(|(time, bytes)| (time.as_millis(), bytes.to_vec()));
+            assert!(read.eq(samples.iter().map(|(time, bits)| (*time, bits.to_be_bytes().to_vec()))));
+        }
+        assert!(!merged.advance().expect("whole"));
+        let (mut names, mut values) = (BTreeSet::new(), BTreeSet::new());
+        for block in &blocks {
+            label_names(&**block, &conditions, &mut names).expect("whole");
+            label_values(&**block, "a", &conditions, limit, &mut values).expect("whole");
+        }
+        let pairs: BTreeSet<(&str, &str)> = expected.keys().flatten().collect();
+        let own: BTreeSet<String> = pairs.iter().map(|pair| pair.0.to_owned()).collect();
+        assert_eq!(names, own);
+        let own = pairs.iter().filter(|pair| pair.0 == "a").map(|pair| pair.1).take(limit);
+        assert!(values.iter().map(String::as_str).take(limit).eq(own));
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_are_read_as_plain_maps_are(
+            blocks in proptest::collection::vec(any_series(), 0..4),
+            matchers in proptest::collection::vec(any_matcher(), 0..3),
+            span in (0..12i64, 0..12i64),
+            limit in 1..5usize,
+        ) {
+            check(&blocks, &matchers, span.min((span.1, span.0)), limit);
+        }
     }
 }
