@@ -26,7 +26,9 @@ fuzz_target!(|data: &[u8]| {
     } else {
         made_files(&disk, rest);
     }
+    let looked = look(&disk);
     let Some((first, report)) = open(&disk) else { return };
+    assert_eq!(looked.as_ref(), Some(&first), "looking finds what an opening finds");
     let Some((second, again)) = open(&disk) else { panic!("what was opened once is opened again") };
     assert_eq!(first, second, "the same records again");
     assert_eq!(again.torn_bytes, 0, "a tail is cut once");
@@ -43,6 +45,17 @@ fuzz_target!(|data: &[u8]| {
     let largest = reads.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).max();
     assert!(largest.unwrap_or(0) <= READ_BYTES_MAX);
 });
+
+/// What a look without lock or change finds.
+fn look(disk: &PretendDisk) -> Option<Records> {
+    let shared: Arc<dyn journal::disk::Disk> = Arc::new(disk.clone());
+    let mut records = Records::new();
+    let found = journal::inspect(&shared, Path::new(FOLDER), RECORD_BYTES_MAX, &mut |record| {
+        records.push((record.at, record.kind, record.payload.to_vec()));
+        Ok(())
+    });
+    found.ok().map(|_| records)
+}
 
 fn path(segment: u64) -> PathBuf {
     Path::new(FOLDER).join(format!("{segment:020}.journal"))

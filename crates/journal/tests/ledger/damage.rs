@@ -41,10 +41,26 @@ fn change(disk: &PretendDisk, segment: u64, change: impl FnOnce(&mut Vec<u8>)) {
     disk.put(&path(segment), &bytes);
 }
 
-/// What is still found of the entries that were there.
+/// What is still found of the entries that were there. Looking without touching finds the same.
 fn reopen(disk: &PretendDisk) -> Found {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut seen = Vec::new();
+    let looked = journal::inspect(&shared, Path::new(FOLDER), small().record_bytes_max, &mut |record| {
+        if record.kind == journal::RecordKind::Entry {
+            seen.push(record.at);
+        }
+        Ok(())
+    })
+    .unwrap();
     let (opened, found) = open(disk, small()).unwrap();
     drop(opened);
+    assert!(seen.iter().eq(found.entries.keys()));
+    let places = |report: &RecoveryReport| {
+        let place = |damage: &journal::Damage| (damage.at, damage.bytes, damage.kind);
+        report.damage.iter().map(place).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&looked.report), places(&found.report));
+    assert_eq!(looked.report.entries, found.report.entries);
     found
 }
 
