@@ -497,7 +497,8 @@ fn a_disk_that_cannot_read_is_named_and_nothing_is_cut() {
         disk.operations() as usize
     };
     disk.fail_at((offset + reads[1] - 1) as u64, Fault::Io);
-    let found = reopen(&disk);
+    let (opened, found) = open(&disk, small()).unwrap();
+    drop(opened);
     assert_eq!(disk.faults_fired(), 1);
     assert!(
         found.report.damage.iter().any(|damage| damage.kind == DamageKind::Unreadable),
