@@ -114,9 +114,8 @@ impl Shared {
     ) {
         if conditions.is_empty() {
             let (registry, data) = (self.registry.read(), self.head.read());
-            let values =
-                registry.index.values(name, |id| is_alive(&data, registry.by_id(id), span.0, span.1));
-            into.extend(limited(values.map(str::to_owned), limit));
+            let wanted = |id| is_alive(&data, registry.by_id(id), span.0, span.1);
+            into.extend(registry.index.values(name, limit, wanted).into_iter().map(str::to_owned));
             return;
         }
         for labels in self.find_alive(conditions, span) {

@@ -464,6 +464,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn values_come_and_go_and_are_found(
             values in proptest::collection::vec("[xyzé]{1,3}|[xy.|]{1,9}", 0..600),
