@@ -81,7 +81,7 @@ fn ingest(criterion: &mut Criterion) {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = Checked::parse("", "bench", folder.path()).expect("defaults");
         let ledger = Ledger::new();
-        let store = storage::open(folder.path(), &settings.retention, &ledger).expect("opened");
+        let store = storage::open(folder.path(), &settings.storage, &ledger).expect("opened");
         let ingest = Ingest::new(&settings, ledger, Arc::new(Metrics::new()));
         ingest.set_store(store);
         let origin = Origin {

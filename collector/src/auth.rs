@@ -53,6 +53,14 @@ pub struct ReaderEntry {
     pub secret: Digest,
     /// What it may see.
     pub scope: Scope,
+    /// Whether it may change the store (see [`Administrator`]).
+    pub admin: bool,
+}
+
+/// What a request's credentials allow.
+struct Allowed {
+    scope: Scope,
+    admin: bool,
 }
 
 /// Which readers there are, and who may do without credentials.
@@ -83,13 +91,18 @@ impl Auth {
     }
 
     fn read(&self, parts: &Parts, now: Instant) -> Result<Scope, Refusal> {
+        self.allowed(parts, now).map(|allowed| allowed.scope)
+    }
+
+    fn allowed(&self, parts: &Parts, now: Instant) -> Result<Allowed, Refusal> {
+        let whole = |admin| Allowed { scope: Scope::everything(), admin };
         let address = match parts.extensions.get::<Peer>() {
-            Some(Peer::Local) => return Ok(Scope::everything()),
+            Some(Peer::Local) => return Ok(whole(false)),
             Some(Peer::Network(address)) => address.ip(),
             None => return Err(Refusal::Unauthenticated),
         };
         if self.is_open() {
-            return check_host(parts).map(|()| Scope::everything());
+            return check_host(parts).map(|()| whole(true));
         }
         let Some(given) = Credentials::from_headers(&parts.headers)? else {
             return Err(Refusal::Unauthenticated);
@@ -102,7 +115,7 @@ impl Auth {
     }
 
     /// Looks at every reader, so that the time taken does not tell which one fits.
-    fn find(&self, given: &Credentials) -> Option<Scope> {
+    fn find(&self, given: &Credentials) -> Option<Allowed> {
         let mut found = None;
         for entry in self.readers.load().iter() {
             let user_fits = match (&entry.user, &given.user) {
@@ -111,7 +124,7 @@ impl Auth {
                 _ => Choice::from(0),
             };
             if bool::from(user_fits & entry.secret.ct_eq(&given.secret)) {
-                found = Some(entry.scope.clone());
+                found = Some(Allowed { scope: entry.scope.clone(), admin: entry.admin });
             }
         }
         found
@@ -219,6 +232,29 @@ impl FromRequestParts<AppState> for Reader {
     }
 }
 
+/// Someone who may change the store: delete series, copy all of it. Nobody may, unless the settings say `admin_api: true`; then readers
+/// with `admin: true`, and on an open listener everybody on this machine.
+#[derive(Clone)]
+pub struct Administrator {
+    /// The store.
+    pub(crate) storage: Arc<dyn Storage>,
+}
+
+impl FromRequestParts<AppState> for Administrator {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
+        let allowed = state.auth.allowed(parts, Instant::now())?;
+        if !state.settings.load().admin_api {
+            return Err(Refusal::AdminOff);
+        }
+        if !allowed.admin {
+            return Err(Refusal::NotAdmin);
+        }
+        state.storage().cloned().map(|storage| Self { storage }).ok_or(Refusal::NotReady)
+    }
+}
+
 /// Someone who may see the state of things that are no series (agents, gaps, own metrics), ready or not: its scope.
 #[derive(Clone, Debug)]
 pub struct Viewer(pub Scope);
@@ -267,6 +303,10 @@ pub enum Refusal {
     StrangeHost,
     /// The store is still replaying.
     NotReady,
+    /// Nobody may change the store.
+    AdminOff,
+    /// This reader may not change the store.
+    NotAdmin,
     /// Ours.
     Internal(&'static str),
 }
@@ -280,6 +320,8 @@ impl Refusal {
             Self::TooMany(_) => "too_many",
             Self::StrangeHost => "strange_host",
             Self::NotReady => "not_ready",
+            Self::AdminOff => "admin_off",
+            Self::NotAdmin => "not_admin",
             Self::Internal(_) => "internal",
         }
     }
@@ -301,6 +343,13 @@ impl Refusal {
                                   from there; to reach it under another name, configure `readers`\n"
                 .into(),
             Self::NotReady => "not ready: the store is replaying its journal\n".into(),
+            // In Prometheus' form and words, which clients know.
+            Self::AdminOff => "{\"status\":\"error\",\"errorType\":\"unavailable\",\"error\":\"admin APIs disabled: the settings \
+                               must say admin_api: true\"}"
+                .into(),
+            Self::NotAdmin => "{\"status\":\"error\",\"errorType\":\"forbidden\",\"error\":\"this reader may not change the store: \
+                               its entry under readers needs admin: true\"}"
+                .into(),
             Self::Internal(why) => format!("cannot answer: {why}\n"),
         }
     }
@@ -310,8 +359,8 @@ impl Refusal {
             Self::Unauthenticated | Self::NotBearer => StatusCode::UNAUTHORIZED,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::StrangeHost => StatusCode::FORBIDDEN,
-            Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StrangeHost | Self::NotAdmin => StatusCode::FORBIDDEN,
+            Self::NotReady | Self::AdminOff => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -336,6 +385,9 @@ impl IntoResponse for Refusal {
             }
             Self::NotReady => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
+            }
+            Self::AdminOff | Self::NotAdmin => {
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             }
             Self::Malformed(_) | Self::StrangeHost | Self::Internal(_) => {}
         }

@@ -9,23 +9,30 @@
 //!
 //! Deliberately not here: HTTP (`http.rs` beside it knows it), durability (the store's), what is missing (the ledger's).
 //!
-//! Limits: [`Config`], and of one request [`SAMPLES_MAX`] samples, [`NEW_SERIES_MAX`] series that its sender did not send before,
-//! and [`METADATA_MAX`] descriptions (further ones are passed over: they come again). Bodies are unpacked by as many at a time
+//! Limits: [`Config`], and of one request [`SAMPLES_MAX`] samples and as many native histograms of [`HISTOGRAM_BYTES_MAX`] each,
+//! [`NEW_SERIES_MAX`] series that its sender did not send before, [`EXEMPLARS_MAX`] exemplars and [`METADATA_MAX`] descriptions
+//! (further ones of these two are passed over: the latter come again). A limit on series refuses new ones and names who sent
+//! them (`newcomer.rs`, `offenders.rs`); old ones go on, and no other sender notices. Bodies are unpacked by as many at a time
 //! as there are processors and one more, so that bombs cost at most that many times [`Config::unpacked_max`]; what all senders
 //! share is handed out by sender (`turns.rs`), so that one with many large bodies holds up nobody else.
 
 mod cache;
 mod decode;
 pub mod http;
+mod newcomer;
+mod offenders;
 mod refusals;
+mod roll;
 mod turns;
 mod validate;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use journal::disk::RealDisk;
 use model::Timestamp;
 use serde::Deserialize;
 use settings::{Bytes, Span};
@@ -43,13 +50,19 @@ use crate::settings::{Checked, Within};
 use cache::Cache;
 pub use cache::{Origin, Stamp};
 use decode::Decoded;
-pub use refusals::{Reason, Refusals};
+use offenders::Offenders;
+pub use refusals::{Offence, Reason, Refusals};
+use roll::Roll;
 use turns::{Turn, Turns};
 
 /// Samples of one request.
 pub const SAMPLES_MAX: usize = 1_000_000;
 /// Series of one request that the sender did not send before.
 pub const NEW_SERIES_MAX: usize = 200_000;
+/// Bytes of one native histogram: several thousand buckets.
+pub const HISTOGRAM_BYTES_MAX: usize = 64 << 10;
+/// Exemplars that are taken from one request.
+pub const EXEMPLARS_MAX: usize = 10_000;
 /// Descriptions of metrics that are taken from one request.
 pub const METADATA_MAX: usize = 10_000;
 
@@ -74,8 +87,10 @@ pub struct Config {
     pub accepted_age: Span,
     /// How far ahead of the collector's clock a sample may be; 10 min by default.
     pub accepted_ahead: Span,
-    /// Series of one sender at one time; 500,000 by default.
+    /// Active series of one sender; past it new ones are refused and old ones go on. 100,000 by default.
     pub series_per_sender_max: Within<1, 100_000_000>,
+    /// New series that one sender may bring within a minute; 50,000 by default.
+    pub new_series_per_minute_max: Within<1, 100_000_000>,
     /// Labels of one series; 64 by default.
     pub labels_max: Within<2, 1024>,
     /// Bytes of a label's name; 256 by default.
@@ -92,7 +107,8 @@ impl Default for Config {
             bodies_max: Bytes::new(128 << 20),
             accepted_age: Span::from_secs(8 * 86_400),
             accepted_ahead: Span::from_secs(600),
-            series_per_sender_max: Within::new(500_000),
+            series_per_sender_max: Within::new(100_000),
+            new_series_per_minute_max: Within::new(50_000),
             labels_max: Within::new(64),
             label_name_bytes_max: Within::new(256),
             label_value_bytes_max: Within::new(4096),
@@ -107,6 +123,8 @@ pub struct Ingest {
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     caches: RwLock<HashMap<Arc<str>, Arc<Cache>>>,
+    roll: Mutex<Roll>,
+    offenders: Offenders,
     /// Room for bodies, and who may unpack and read at one time: unpacked bodies are in memory only so long.
     turns: Arc<Turns>,
     began: Instant,
@@ -118,6 +136,19 @@ struct Faults {
     store: Summary,
     conflict: Summary,
     values: Summary,
+}
+
+/// A sender and how many active series it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SenderSeries {
+    /// Its name.
+    pub sender: String,
+    /// Where its series belong.
+    pub region: Option<String>,
+    /// And their site.
+    pub site: Option<String>,
+    /// Its active series.
+    pub series: usize,
 }
 
 /// One request, unpacked.
@@ -142,8 +173,12 @@ pub struct Outcome {
     pub samples: u64,
     /// What was not stored.
     pub refusals: Refusals,
-    /// Exemplars, which nobody keeps here.
+    /// Native histograms that are in the store now because of it.
+    pub histograms: u64,
+    /// Exemplars that were taken.
     pub exemplars: u64,
+    /// Exemplars that were left out, for a bound or because their series is not there: no error of the request.
+    pub exemplars_left_out: u64,
     /// Whether the batch had been applied before.
     pub repeated: bool,
     /// Samples whose series has another value at their time; counted among `samples`, for a sample is there.
@@ -224,6 +259,8 @@ impl Ingest {
             ledger,
             metrics,
             caches: RwLock::default(),
+            roll: Mutex::new(Roll::new()),
+            offenders: Offenders::default(),
             began: Instant::now(),
             faults: Mutex::new(Faults {
                 store: Summary::new(SAY_EVERY),
@@ -246,6 +283,60 @@ impl Ingest {
     /// Whether there is a store.
     pub fn is_ready(&self) -> bool {
         self.store.get().is_some()
+    }
+
+    /// Takes over what is known of senders' series from before the restart. Before the first request.
+    pub fn open_roll(&self, data: &Path, now: Timestamp) {
+        *self.roll.lock().expect("nothing panics while it holds this lock") =
+            Roll::open(&RealDisk, data, now);
+    }
+
+    /// Writes down which series each sender has, for the next start. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As the disk answers: the limits on senders' series then begin at what was written before.
+    pub fn write_roll(&self, now: Timestamp) -> std::io::Result<()> {
+        let Some(store) = self.store.get() else { return Ok(()) };
+        let caches = self.caches.read().expect("nothing panics while it holds this lock").clone();
+        let mut senders = Vec::with_capacity(caches.len());
+        for (name, cache) in caches {
+            let (series, mut hashes) = {
+                let known = cache.read();
+                let (series, absent) = known.series();
+                (series, absent.hashes(now))
+            };
+            let roll = self.roll.lock().expect("nothing panics while it holds this lock");
+            let labels = series.into_iter().filter_map(|series| store.labels(series));
+            hashes.extend(labels.map(|labels| roll.hash(labels.as_bytes())));
+            senders.push((name.to_string(), hashes));
+        }
+        self.roll.lock().expect("nothing panics while it holds this lock").write(&RealDisk, &senders, now)
+    }
+
+    /// How many active series each sender has, most first.
+    pub fn senders(&self) -> Vec<SenderSeries> {
+        let caches = self.caches.read().expect("nothing panics while it holds this lock");
+        let mut senders: Vec<_> = caches
+            .iter()
+            .map(|(name, cache)| SenderSeries {
+                sender: name.to_string(),
+                region: cache.stamp().region.clone(),
+                site: cache.stamp().site.clone(),
+                series: cache.read().series_count(),
+            })
+            .collect();
+        senders.sort_unstable_by(|a, b| b.series.cmp(&a.series).then_with(|| a.sender.cmp(&b.sender)));
+        senders
+    }
+
+    /// Shows how many series each sender has, and how many it may have.
+    pub fn observe(&self) {
+        let limit = self.config.load().series_per_sender_max.get();
+        self.metrics.ingest_series_max.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.metrics.ingest_series.reset();
+        for sender in self.senders() {
+            self.metrics.ingest_series.with_label_values(&[&sender.sender]).set(sender.series as i64);
+        }
     }
 
     /// Room that a sender's bodies take.
@@ -300,7 +391,7 @@ impl Ingest {
             },
         };
         let cache = self.cache(request.origin);
-        cache.follow(store.generation());
+        cache.follow(store, request.received_at);
         let decoded = decode::decode(&request, store, &cache, &self.config.load())?;
         Ok(self.hand_over(store, &request, decoded, ticket))
     }
@@ -328,7 +419,7 @@ impl Ingest {
         decoded: Decoded,
         ticket: Option<Ticket>,
     ) -> Prepared {
-        let Decoded { samples, metadata, refusals, exemplars } = decoded;
+        let Decoded { samples, histograms, exemplars, metadata, refusals, exemplars_left_out } = decoded;
         let mut attachment = Vec::new();
         if let Some(envelope) = request.envelope {
             let entry = Entry {
@@ -340,11 +431,19 @@ impl Ingest {
             };
             entry.to_bytes(&mut attachment);
         }
-        let outcome = Outcome { samples: samples.len() as u64, refusals, exemplars, ..Outcome::default() };
-        if samples.is_empty() && metadata.is_empty() && attachment.is_empty() {
+        let outcome = Outcome {
+            samples: samples.len() as u64,
+            histograms: histograms.len() as u64,
+            exemplars: exemplars.len() as u64,
+            refusals,
+            exemplars_left_out,
+            ..Outcome::default()
+        };
+        let is_nothing = samples.is_empty() && histograms.is_empty() && exemplars.is_empty();
+        if is_nothing && metadata.is_empty() && attachment.is_empty() {
             return Prepared::Done(outcome);
         }
-        let batch = WriteBatch { samples, metadata, attachment };
+        let batch = WriteBatch { samples, histograms, exemplars, metadata, attachment };
         let writing = self.turns.write(&request.origin.name, weight(&batch));
         let (tell, answer) = oneshot::channel();
         store.write(batch, move |written| {
@@ -406,7 +505,8 @@ impl Ingest {
         }
         drop(caches);
         let mut caches = self.caches.write().expect("nothing panics while it holds this lock");
-        let cache = Arc::new(Cache::new(origin.stamp.clone()));
+        let absent = self.roll.lock().expect("nothing panics while it holds this lock").take(&origin.name);
+        let cache = Arc::new(Cache::new(origin.stamp.clone(), absent));
         caches.insert(Arc::clone(&origin.name), Arc::clone(&cache));
         cache
     }
@@ -455,25 +555,33 @@ impl Ingest {
         if let Ok(outcome) = result {
             self.say_conflict(origin, outcome);
         }
-        if let Ok(Outcome { refusals, exemplars, .. }) = result {
+        if let Ok(Outcome { refusals, histograms, exemplars, exemplars_left_out, .. }) = result {
+            self.metrics.ingest_histograms.inc_by(*histograms);
+            self.metrics.ingest_exemplars.inc_by(*exemplars);
+            self.metrics.ingest_exemplars_left_out.inc_by(*exemplars_left_out);
+            self.offenders.note(&origin.name, refusals.offences(), self.began.elapsed(), &self.metrics);
             for (reason, samples) in refusals.counts() {
                 self.metrics
                     .ingest_refused
                     .with_label_values(&[reason.as_str(), &origin.name])
                     .inc_by(samples);
             }
-            self.metrics.ingest_unsupported.with_label_values(&["exemplar"]).inc_by(*exemplars);
         }
     }
 }
 
 /// Memory that a batch takes on its way to the disk.
 fn weight(batch: &WriteBatch) -> usize {
-    let WriteBatch { samples, metadata, attachment } = batch;
+    let WriteBatch { samples, histograms, exemplars, metadata, attachment } = batch;
+    let exemplars =
+        exemplars.iter().map(|(_, exemplar)| size_of_val(exemplar) + exemplar.labels.as_bytes().len());
+    let histograms =
+        size_of_val(histograms.as_slice()) + histograms.iter().map(|(.., bytes)| bytes.len()).sum::<usize>();
     let described = metadata.iter().map(|(family, metadata)| {
         size_of_val(metadata) + family.len() + metadata.help.len() + metadata.unit.len()
     });
-    size_of_val(samples.as_slice()) + described.sum::<usize>() + attachment.len()
+    let points = size_of_val(samples.as_slice()) + histograms + exemplars.sum::<usize>();
+    points + described.sum::<usize>() + attachment.len()
 }
 
 enum Prepared {

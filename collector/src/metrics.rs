@@ -40,8 +40,18 @@ pub struct Metrics {
     pub ingest_refused: IntCounterVec,
     /// Requests that were not read for lack of room, by whose room it was and by sender.
     pub ingest_turned_away: IntCounterVec,
-    /// Exemplars and native histograms that nobody keeps here.
-    pub ingest_unsupported: IntCounterVec,
+    /// New series that a limit refused, by limit, sender and metric.
+    pub ingest_refused_series: IntCounterVec,
+    /// Active series, by sender.
+    pub ingest_series: prometheus::IntGaugeVec,
+    /// Active series that a sender may have.
+    pub ingest_series_max: IntGauge,
+    /// Native histograms stored.
+    pub ingest_histograms: IntCounter,
+    /// Exemplars taken.
+    pub ingest_exemplars: IntCounter,
+    /// Exemplars left out.
+    pub ingest_exemplars_left_out: IntCounter,
     /// Bytes of bodies, as received.
     pub ingest_bytes: IntCounter,
     /// Seconds from a body that is read to its answer, the disk's part included.
@@ -119,10 +129,27 @@ impl Metrics {
                 "Requests that were not read, because all senders together (all) or this one (share) have too much under way.",
                 &["reason", "sender"],
             ),
-            ingest_unsupported: counters(
-                "pantau_ingest_unsupported_total",
-                "Exemplars and native histograms, which are not kept.",
-                &["kind"],
+            ingest_refused_series: counters(
+                "pantau_ingest_refused_series_total",
+                "Times that a new series was refused because of a limit, by limit, sender and metric (16 metrics a sender).",
+                &["reason", "sender", "metric"],
+            ),
+            ingest_series: registered(
+                &registry,
+                prometheus::IntGaugeVec::new(
+                    Opts::new(
+                        "pantau_ingest_series",
+                        "Active series: those that the sender wrote to within hours.",
+                    ),
+                    &["sender"],
+                ),
+            ),
+            ingest_series_max: gauge("pantau_ingest_series_max", "Active series that one sender may have."),
+            ingest_histograms: counter("pantau_ingest_histograms_total", "Native histograms stored."),
+            ingest_exemplars: counter("pantau_ingest_exemplars_total", "Exemplars taken."),
+            ingest_exemplars_left_out: counter(
+                "pantau_ingest_exemplars_left_out_total",
+                "Exemplars left out: too large, too old, too many at once, or of a series that is not there.",
             ),
             ingest_bytes: counter("pantau_ingest_body_bytes_total", "Bytes of write requests as received."),
             ingest_seconds: seconds(

@@ -29,7 +29,7 @@ use crate::server::Server;
 use crate::settings::Checked;
 use crate::state::{App, AppState};
 use crate::tls::Certificate;
-use crate::{admin, api, health, ingest, local, self_series, storage, tls, web};
+use crate::{admin, api, health, ingest, local, self_series, state, storage, tls, web};
 
 /// There in the data folder while a collector runs.
 const RUNNING: &str = "running";
@@ -157,11 +157,12 @@ impl Collector {
         let store = {
             let (settings, ledger) = (Arc::clone(&settings), Arc::clone(&state.ledger));
             let opening = tokio::task::spawn_blocking(move || {
-                storage::open(&settings.data, &settings.retention, &ledger)
+                storage::open(&settings.data, &settings.storage, &ledger)
             });
             opening.await.context("the store's opening ended in a mistake of ours")??
         };
         storage::show(&store, &state.metrics);
+        state.ingest.open_roll(&settings.data, state::now());
         state.ingest.set_store(Arc::clone(&store));
         state.set_storage(Arc::clone(&store) as Arc<dyn crate::state::Storage>);
         state.metrics.ready.set(1);
@@ -262,7 +263,7 @@ fn check_reloadable(old: &Checked, new: &Checked) -> anyhow::Result<()> {
         ("data", old.data != new.data),
         ("tls (switched on or off)", old.tls.is_some() != new.tls.is_some()),
         ("server", old.server != new.server),
-        ("retention", old.retention != new.retention),
+        (new.storage_key, old.storage != new.storage),
         ("ingest.bodies_max", old.ingest.bodies_max != new.ingest.bodies_max),
         ("query.concurrent_max", old.query.concurrent_max != new.query.concurrent_max),
         ("agent.enabled", old.agent.enabled != new.agent.enabled),

@@ -49,11 +49,25 @@ pub struct Settings {
     /// Bounds on what is taken in.
     pub ingest: ingest::Config,
     /// How long and how much is kept.
-    pub retention: storage::Config,
+    pub storage: Option<storage::Config>,
+    /// What `storage` was called.
+    pub retention: Option<storage::Config>,
     /// Bounds on queries.
     pub query: api::Config,
+    /// Whether the paths under `/api/v1/admin/tsdb` answer, which delete series and copy the store; they do not by default.
+    pub admin_api: bool,
     /// The agent inside the collector.
     pub agent: embedded::Config,
+}
+
+impl Settings {
+    /// The section on the store, and the name under which it stands in the file.
+    fn storage(&self) -> (&'static str, storage::Config) {
+        match (&self.storage, &self.retention) {
+            (None, Some(old)) => ("retention", old.clone()),
+            (new, _) => ("storage", new.clone().unwrap_or_default()),
+        }
+    }
 }
 
 /// An address with a port, as numbers: a name could stand for several addresses.
@@ -146,6 +160,9 @@ pub struct Reader {
     /// What it may see; everything by default.
     #[serde(default)]
     pub scope: ScopeSettings,
+    /// Whether it may use what `admin_api` opens. Only who sees everything may.
+    #[serde(default)]
+    pub admin: bool,
 }
 
 /// Basic authentication.
@@ -199,9 +216,13 @@ pub struct Checked {
     /// Bounds on what is taken in.
     pub ingest: ingest::Config,
     /// How long and how much is kept.
-    pub retention: storage::Config,
+    pub storage: storage::Config,
+    /// The name under which that stands in the file.
+    pub storage_key: &'static str,
     /// Bounds on queries.
     pub query: api::Config,
+    /// Whether the store can be changed over HTTP.
+    pub admin_api: bool,
     /// The agent inside the collector.
     pub agent: embedded::Config,
     /// Folder from which the file's paths start.
@@ -251,7 +272,7 @@ impl Checked {
         if let Some(files) = &self.tls {
             crate::tls::Certificate::load(files).map_err(|error| error.mistake().under("tls"))?;
         }
-        bounds::check_disk(&self.retention, &self.data)?;
+        bounds::check_disk(&self.storage, &self.data).map_err(|mistake| mistake.under(self.storage_key))?;
         let under_agent = |mistake: Mistake| mistake.under("agent");
         let collection = self.agent.collection(&self.instance, &self.base).map_err(under_agent)?;
         let inputs = pantau_agent::inputs::check_files(&collection.inputs, &collection.context());
@@ -280,6 +301,7 @@ impl Settings {
         }
         let readers = check_readers(&self.readers, base)?;
         bounds::check(&self)?;
+        let (storage_key, storage) = self.storage();
         let instance = self.identity.instance.map_or_else(host_name, |instance| instance.0);
         self.agent.collection(&instance, base).map_err(|mistake| mistake.under("agent"))?;
         Ok(Checked {
@@ -291,8 +313,10 @@ impl Settings {
             readers,
             server: self.server,
             ingest: self.ingest,
-            retention: self.retention,
+            storage,
+            storage_key,
             query: self.query,
+            admin_api: self.admin_api,
             agent: self.agent,
             data,
             base: base.to_owned(),
@@ -371,7 +395,12 @@ fn check_reader(reader: &Reader, base: &Path) -> Result<ReaderEntry, Mistake> {
         return Err(Mistake::at("scope", why));
     }
     let scope = Scope::new(regions.clone(), sites.iter().map(|site| site.0.clone()).collect());
-    Ok(ReaderEntry { name: name.clone(), user, secret, scope })
+    if reader.admin && !scope.is_everything() {
+        let why =
+            format!("reader {name:?} sees only a part: what an administrator does changes the whole store");
+        return Err(Mistake::at("admin", why));
+    }
+    Ok(ReaderEntry { name: name.clone(), user, secret, scope, admin: reader.admin })
 }
 
 fn check_user(user: &str) -> Result<(), Mistake> {

@@ -89,6 +89,7 @@ impl App {
     /// Copies the ledger's figures to where they are shown.
     pub fn observe(&self) {
         self.metrics.set_agents(&self.agents(now()));
+        self.ingest.observe();
         self.metrics.ledger_unreadable.set(i64::try_from(self.ledger.unreadable_count()).unwrap_or(i64::MAX));
     }
 

@@ -1,5 +1,6 @@
 //! The embedded store as the collector uses it: opened with the ledger as its companion, kept within its bounds, counted.
 
+mod config;
 mod figures;
 
 use std::path::Path;
@@ -9,15 +10,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use journal::disk::RealDisk;
 use model::MetricMetadata;
-use serde::Deserialize;
-use settings::{Bytes, Span};
-use tsdb::{Companion, Options, Store};
+use tsdb::{Companion, Store};
 
+pub use config::{Compaction, Config, Durability, Rule, Selector};
 use figures::Figures;
 
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::settings::Within;
 use crate::state::{self, Storage};
 
 /// The journal's folder within the data folder.
@@ -25,53 +24,6 @@ pub const FOLDER: &str = "store";
 
 /// How often the store's bounds are looked after.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(10);
-
-/// How long and how much is kept.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Samples older than this go; 8 days by default.
-    pub time: Span,
-    /// Memory for samples and index; past it the oldest samples go. 1 GiB by default.
-    pub memory_max: Bytes,
-    /// Disk for the journal; past it the oldest samples go. 8 GiB by default.
-    pub disk_max: Bytes,
-    /// Disk that is left free for others: below it writes are refused until there is room. 64 MiB by default.
-    pub disk_reserve: Bytes,
-    /// Series; past it new ones are refused. 1,000,000 by default.
-    pub series_max: Within<1, 100_000_000>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let options = Options::default();
-        Self {
-            time: Span::new(options.retention),
-            memory_max: Bytes::new(options.head_bytes_max as u64),
-            disk_max: Bytes::new(options.journal_bytes_max),
-            disk_reserve: Bytes::new(options.reserve_bytes),
-            series_max: Within::new(options.series_max as u64),
-        }
-    }
-}
-
-impl Config {
-    /// As the store's options.
-    pub fn options(&self) -> Options {
-        let usual = Options::default();
-        let journal_bytes_max = self.disk_max.get();
-        Options {
-            retention: self.time.get(),
-            head_bytes_max: usize::try_from(self.memory_max.get()).unwrap_or(usize::MAX),
-            journal_bytes_max,
-            reserve_bytes: self.disk_reserve.get(),
-            series_max: self.series_max.as_usize(),
-            // A small disk gets smaller segments, so that there are always some to remove.
-            segment_bytes: usual.segment_bytes.min(journal_bytes_max / 8).max(4096),
-            ..usual
-        }
-    }
-}
 
 impl Storage for Store {
     fn metadata(&self, metric: Option<&str>, limit: usize) -> Vec<(String, Vec<MetricMetadata>)> {

@@ -214,7 +214,7 @@ fn open(settings: &Checked, what: &str) -> anyhow::Result<Arc<Store>> {
         .create_dir_all(&settings.data)
         .with_context(|| format!("cannot make the data folder {}", settings.data.display()))?;
     check_owner(&settings.data)?;
-    storage::open(&settings.data, &settings.retention, &Ledger::new()).map_err(|error| {
+    storage::open(&settings.data, &settings.storage, &Ledger::new()).map_err(|error| {
         if matches!(error.downcast_ref(), Some(StoreError::Journal(JournalError::Locked { .. }))) {
             return error.context(format!(
                 "cannot {what} while a collector runs on {}: stop it (systemctl stop pantau-collector), do this, and start it again",

@@ -2,7 +2,9 @@
 //!
 //! In: bytes of labels as the sender encodes them. Out: the store's reference, without parsing a text. Equal bytes of one sender
 //! mean equal labels, so a keyed 128-bit SipHash of them stands for the series; the key is drawn at random for each cache, so
-//! that nobody can make two series meet. Everything is forgotten when the store forgets series ([`Cache::follow`]).
+//! that nobody can make two series meet. When the store forgets series, so does the cache ([`Cache::follow`]): what it holds are
+//! the sender's *active* series, those that have samples in the store's head, and their number is what limits are held against.
+//! After a restart the series that the sender had before it (`roll.rs`) count as well, until they come again or an hour has passed.
 //!
 //! Senders repeat themselves: series come in the order in which they came the last time. Entries stand in that order, and the one
 //! behind the last one found is looked at first, so that a known request is one walk through memory and not a cache miss for
@@ -13,12 +15,16 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
 use hashbrown::HashTable;
+use model::Timestamp;
 use rand::Rng as _;
 use siphasher::sip128::SipHasher13;
-use tsdb::SeriesRef;
+use tsdb::{SeriesRef, Store};
+
+use super::roll::Absent;
 
 /// Encodings that are kept however few series there are.
 const ENCODINGS_FREE: usize = 4096;
@@ -50,6 +56,28 @@ pub(super) struct Cache {
     stamp: Stamp,
     key: [u8; 16],
     known: RwLock<Known>,
+    /// Series that requests under way add: none of them may count on the same last place.
+    adding: AtomicUsize,
+    allowance: Mutex<Allowance>,
+}
+
+/// How many new series the sender may still bring: a bucket that fills up within a minute.
+#[derive(Clone, Copy, Debug, Default)]
+struct Allowance {
+    used: f64,
+    at: Option<Timestamp>,
+}
+
+impl Allowance {
+    fn take(&mut self, at: Timestamp, a_minute: u64) -> bool {
+        let limit = a_minute as f64;
+        let passed = self.at.map_or(0, |before| at.millis_since(before)).max(0) as f64;
+        self.used = (self.used - passed * limit / 60_000.0).max(0.0);
+        self.at = Some(self.at.map_or(at, |before| before.max(at)));
+        let fits = self.used + 1.0 <= limit;
+        self.used += f64::from(u8::from(fits));
+        fits
+    }
 }
 
 /// A reference is no random number: its bits are spread.
@@ -78,14 +106,18 @@ pub(super) struct Known {
     entries: Vec<(u128, SeriesRef)>,
     /// Places in `entries`, by the encoding's hash, which is as good as random already.
     places: HashTable<u32>,
-    series: HashSet<u64, BuildHasherDefault<Spread>>,
+    series: HashSet<SeriesRef, BuildHasherDefault<Spread>>,
+    /// Of before the restart.
+    absent: Absent,
 }
 
 impl Cache {
-    pub(super) fn new(stamp: Stamp) -> Self {
+    /// Knows nothing but the series that the sender had before a restart.
+    pub(super) fn new(stamp: Stamp, absent: Absent) -> Self {
         let mut key = [0; 16];
         rand::rng().fill_bytes(&mut key);
-        Self { stamp, key, known: RwLock::default() }
+        let known = RwLock::new(Known { absent, ..Known::default() });
+        Self { stamp, key, known, adding: AtomicUsize::new(0), allowance: Mutex::default() }
     }
 
     pub(super) fn stamp(&self) -> &Stamp {
@@ -104,14 +136,37 @@ impl Cache {
         SipHasher13::new_with_key(&key.to_le_bytes()).hash(bytes).as_u128()
     }
 
-    /// Forgets everything if the store forgot series since the last time.
-    pub(super) fn follow(&self, generation: u64) {
-        if self.read().generation != generation {
+    /// Forgets what the store forgot since the last time, and who has been absent for too long.
+    pub(super) fn follow(&self, store: &Store, now: Timestamp) {
+        let generation = store.generation();
+        let is_due = |known: &Known| known.generation != generation || known.absent.is_over(now);
+        if is_due(&self.read()) {
             let mut known = self.known.write().expect("nothing panics while it holds this lock");
-            if known.generation != generation {
-                *known = Known { generation, ..Known::default() };
+            if is_due(&known) {
+                known.forget(store, generation);
+                known.absent.end(now);
             }
         }
+    }
+
+    /// Takes a place for one more series, while fewer than `series_max` are taken.
+    pub(super) fn take_place(&self, known: &Known, series_max: usize) -> bool {
+        let before = self.adding.fetch_add(1, Relaxed);
+        let fits = known.series_count() + before < series_max;
+        if !fits {
+            self.adding.fetch_sub(1, Relaxed);
+        }
+        fits
+    }
+
+    /// Gives back places: their series are learnt, or did not come about.
+    pub(super) fn give_back(&self, places: usize) {
+        self.adding.fetch_sub(places, Relaxed);
+    }
+
+    /// Whether the sender may bring one more new series now, of so many a minute.
+    pub(super) fn may_add(&self, at: Timestamp, a_minute: u64) -> bool {
+        self.allowance.lock().expect("nothing panics while it holds this lock").take(at, a_minute)
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, Known> {
@@ -119,13 +174,14 @@ impl Cache {
     }
 
     /// Remembers series with their encodings (none where the bytes do not stand together), unless the store forgot series since
-    /// they were looked up.
-    pub(super) fn learn(&self, generation: u64, found: &[(Option<u128>, SeriesRef)]) {
+    /// they were looked up. `back` are those of before the restart that came again.
+    pub(super) fn learn(&self, generation: u64, found: &[(Option<u128>, SeriesRef)], back: &[u64]) {
         let mut known = self.known.write().expect("nothing panics while it holds this lock");
         if known.generation != generation {
             return;
         }
-        known.series.extend(found.iter().map(|(_, series)| series.as_u64()));
+        known.series.extend(found.iter().map(|(_, series)| *series));
+        known.absent.came_back(back);
         if known.entries.len() + found.len() > ENCODINGS_FREE + 4 * known.series.len() {
             known.entries.clear();
             known.places.clear();
@@ -168,12 +224,39 @@ impl Known {
         places.insert_unique(encoding as u64, place, |place| entries[*place as usize].0 as u64);
     }
 
-    pub(super) fn has_series(&self, series: SeriesRef) -> bool {
-        self.series.contains(&series.as_u64())
+    fn forget(&mut self, store: &Store, generation: u64) {
+        self.generation = generation;
+        let mut known = Vec::new();
+        store.are_known(self.entries.iter().map(|(_, series)| *series), &mut known);
+        let mut still = known.iter();
+        self.entries.retain(|_| *still.next().expect("one answer for each"));
+        let Self { entries, places, .. } = self;
+        places.clear();
+        for (place, (encoding, _)) in entries.iter().enumerate() {
+            places.insert_unique(*encoding as u64, place as u32, |place| entries[*place as usize].0 as u64);
+        }
+        store.are_known(self.series.iter().copied(), &mut known);
+        let mut still = known.iter();
+        self.series.retain(|_| *still.next().expect("one answer for each"));
     }
 
+    pub(super) fn has_series(&self, series: SeriesRef) -> bool {
+        self.series.contains(&series)
+    }
+
+    /// Whether the sender had a series of these labels before the restart; the hash by which it is known.
+    pub(super) fn absent(&self, labels: &[u8]) -> Option<u64> {
+        self.absent.find(labels)
+    }
+
+    /// The sender's active series, those included that are expected back after a restart.
     pub(super) fn series_count(&self) -> usize {
-        self.series.len()
+        self.series.len() + self.absent.len()
+    }
+
+    /// The sender's active series, for the roll.
+    pub(super) fn series(&self) -> (Vec<SeriesRef>, &Absent) {
+        (self.series.iter().copied().collect(), &self.absent)
     }
 }
 
@@ -181,8 +264,10 @@ impl Known {
 mod tests {
     use super::*;
 
-    /// References that only a store can make: one for each number.
-    fn references(count: usize) -> Vec<SeriesRef> {
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    /// A store with references that only it can make: one for each number.
+    fn references(count: usize) -> (tempfile::TempDir, Arc<Store>, Vec<SeriesRef>) {
         let folder = tempfile::tempdir().expect("a folder");
         let options = crate::storage::Config::default();
         let store =
@@ -190,18 +275,23 @@ mod tests {
         let labels = |number: usize| {
             model::Labels::from_pairs([("__name__", "x"), ("n", number.to_string().as_str())])
         };
-        (0..count).map(|number| store.resolve(&labels(number)).expect("added")).collect()
+        let series = (0..count).map(|number| store.resolve(&labels(number)).expect("added")).collect();
+        (folder, store, series)
+    }
+
+    fn cache() -> Cache {
+        Cache::new(Stamp::default(), Absent::default())
     }
 
     #[test]
     fn what_was_learnt_is_found_in_any_order() {
-        let cache = Cache::new(Stamp::default());
-        let series = references(50);
+        let cache = cache();
+        let (_folder, _store, series) = references(50);
         let hash = |number: usize| cache.hash(&number.to_le_bytes());
         let found: Vec<_> =
             series.iter().enumerate().map(|(number, series)| (Some(hash(number)), *series)).collect();
-        cache.learn(0, &found);
-        cache.learn(0, &found[10..20]);
+        cache.learn(0, &found, &[]);
+        cache.learn(0, &found[10..20], &[]);
         let known = cache.read();
         assert_eq!((known.entries.len(), known.series_count()), (50, 50), "learnt once");
         for step in [1, 7, 49] {
@@ -215,26 +305,69 @@ mod tests {
             }
         }
         assert_eq!(known.find(hash(50), &mut 3), None);
-        assert_ne!(
-            Cache::new(Stamp::default()).hash(b"x"),
-            cache.hash(b"x"),
-            "each cache has a key of its own"
-        );
+        assert_ne!(super::tests::cache().hash(b"x"), cache.hash(b"x"), "each cache has a key of its own");
     }
 
     #[test]
     fn encodings_are_bounded_by_the_series_that_they_mean() {
-        let cache = Cache::new(Stamp::default());
-        let one = references(1)[0];
+        let cache = cache();
+        let (_folder, _store, series) = references(1);
+        let one = series[0];
         for number in 0..3 * ENCODINGS_FREE {
-            cache.learn(0, &[(Some(cache.hash(&number.to_le_bytes())), one)]);
+            cache.learn(0, &[(Some(cache.hash(&number.to_le_bytes())), one)], &[]);
             assert!(cache.read().entries.len() <= ENCODINGS_FREE + 4);
         }
         let last = cache.hash(&(3 * ENCODINGS_FREE - 1).to_le_bytes());
         assert_eq!(cache.read().find(last, &mut 0), Some(one));
-        cache.follow(1);
-        assert_eq!(cache.read().find(last, &mut 0), None, "the store forgot series, so does the cache");
-        cache.learn(0, &[(Some(last), one)]);
-        assert_eq!(cache.read().find(last, &mut 0), None, "what was found before that is not learnt");
+        cache.learn(1, &[(Some(7), one)], &[]);
+        assert_eq!(cache.read().find(7, &mut 0), None, "what was found in another generation is not learnt");
+    }
+
+    /// Everything was forgotten when the store forgot one series: all series were looked up by their labels again, and every
+    /// sender's count began anew.
+    #[test]
+    fn what_the_store_forgot_is_forgotten_and_nothing_else() {
+        let (_folder, store, series) = references(20);
+        let cache = cache();
+        let found: Vec<_> =
+            series.iter().map(|series| (Some(u128::from(series.as_u64())), *series)).collect();
+        cache.learn(0, &found, &[]);
+        let (kept, gone) = series.split_at(5);
+        let samples = kept.iter().map(|series| (*series, NOW, 1.0)).collect();
+        store.write(tsdb::WriteBatch { samples, ..Default::default() }, drop);
+        store.flush().expect("written");
+        // Series without samples go once nothing is on its way to them.
+        let mut at = crate::state::now();
+        for _ in 0..8 {
+            at = at + std::time::Duration::from_secs(400);
+            store.maintain(at).expect("looked after");
+        }
+        assert_ne!(store.generation(), 0, "series without samples went");
+        cache.follow(&store, NOW);
+        let known = cache.read();
+        assert_eq!((known.series_count(), known.entries.len()), (5, 5));
+        for series in kept {
+            assert_eq!(known.find(u128::from(series.as_u64()), &mut 0), Some(*series));
+        }
+        assert!(gone.iter().all(|series| known.find(u128::from(series.as_u64()), &mut 0).is_none()));
+    }
+
+    #[test]
+    fn places_are_taken_once() {
+        let cache = cache();
+        let known = cache.read();
+        assert!(cache.take_place(&known, 2) && cache.take_place(&known, 2) && !cache.take_place(&known, 2));
+        cache.give_back(1);
+        assert!(cache.take_place(&known, 2) && !cache.take_place(&known, 2));
+    }
+
+    #[test]
+    fn an_allowance_comes_back_within_a_minute() {
+        let cache = cache();
+        let may = |seconds: u64| cache.may_add(NOW + std::time::Duration::from_secs(seconds), 60);
+        assert!((0..60).all(|_| may(0)) && !may(0), "sixty at once");
+        assert!(may(1) && !may(1), "and one a second");
+        assert!(!may(0), "a clock that goes back gives nothing");
+        assert!((0..60).all(|_| may(120)) && !may(120), "never more than a minute's");
     }
 }

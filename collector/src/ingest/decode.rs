@@ -1,24 +1,30 @@
 //! Payload to batch: two passes. The first takes the series that the cache knows, which are nearly all; the second parses the
-//! labels of those it does not, checks and stamps them, and asks the store.
+//! labels of those it does not, checks and stamps them, and asks the store (`newcomer.rs`).
+//!
+//! Native histograms are samples of another kind: the bytes in which they came, within [`HISTOGRAM_BYTES_MAX`]. Exemplars beautify
+//! what is there: those that break a bound or whose series is not there are left out and counted, and refuse nothing.
 
-use std::collections::HashSet;
-use std::sync::RwLockReadGuard;
+use std::sync::{Arc, RwLockReadGuard};
 
-use model::{Labels, METRIC_NAME, MetricMetadata, Timestamp};
+use model::{Exemplar, Labels, METRIC_NAME, MetricMetadata, Timestamp};
 use tsdb::{SeriesRef, Store};
 use wire::negotiate::Message;
-use wire::v1::SamplesIter;
+use wire::v1::{HistogramsIter, SamplesIter};
 use wire::{WireError, v1, v2};
 
 use super::cache::{Cache, Known};
+use super::newcomer::Newcomer;
 use super::refusals::{Reason, Refusals};
 use super::validate::{Refused, finish_labels};
-use super::{Config, METADATA_MAX, NEW_SERIES_MAX, Request, SAMPLES_MAX};
+use super::{Config, EXEMPLARS_MAX, HISTOGRAM_BYTES_MAX, METADATA_MAX, NEW_SERIES_MAX, Request, SAMPLES_MAX};
 
 /// The longest help text that is kept, in bytes.
 const HELP_BYTES_MAX: usize = 4096;
 /// Bytes of a sample in a usual request: to make room at once.
 const SAMPLE_BYTES: usize = 32;
+/// Labels of one exemplar, and the bytes of their names and values together.
+const EXEMPLAR_LABELS_MAX: usize = 16;
+const EXEMPLAR_LABEL_BYTES_MAX: usize = 1024;
 /// Room that a payload's size may ask for before its samples are seen.
 const ROOM_MAX: usize = 1 << 18;
 
@@ -27,7 +33,10 @@ pub(super) struct Decoded {
     pub(super) samples: Vec<(SeriesRef, Timestamp, f64)>,
     pub(super) metadata: Vec<(String, MetricMetadata)>,
     pub(super) refusals: Refusals,
-    pub(super) exemplars: u64,
+    pub(super) histograms: Vec<(SeriesRef, Timestamp, Arc<[u8]>)>,
+    pub(super) exemplars: Vec<(SeriesRef, Exemplar)>,
+    /// Exemplars that were left out.
+    pub(super) exemplars_left_out: u64,
 }
 
 /// Where samples go.
@@ -53,24 +62,31 @@ pub(super) fn decode(
             samples: Vec::with_capacity(room),
             metadata: Vec::new(),
             refusals: Refusals::default(),
-            exemplars: 0,
+            histograms: Vec::new(),
+            exemplars: Vec::new(),
+            exemplars_left_out: 0,
         },
         oldest: (now - config.accepted_age.get()).max(store.floor()),
         newest: now + config.accepted_ahead.get(),
         received_at: now,
         config,
     };
+    let newcomers = |known| Newcomer::new(store, cache, known, request.origin, now, config);
     match request.message {
-        Message::V1 => decode_v1(request.payload, store, cache, &mut out)?,
-        Message::V2 => decode_v2(request.payload, store, cache, &mut out)?,
+        Message::V1 => decode_v1(request.payload, cache, newcomers, &mut out)?,
+        Message::V2 => decode_v2(request.payload, cache, newcomers, &mut out)?,
     }
     Ok(out.decoded)
 }
 
-fn decode_v1(payload: &[u8], store: &Store, cache: &Cache, out: &mut Out<'_>) -> Result<(), WireError> {
+fn decode_v1<'a>(
+    payload: &[u8],
+    cache: &'a Cache,
+    newcomers: impl FnOnce(RwLockReadGuard<'a, Known>) -> Newcomer<'a>,
+    out: &mut Out<'_>,
+) -> Result<(), WireError> {
     let mut new: Vec<(Option<u128>, v1::TimeSeries<'_>)> = Vec::new();
     let known = cache.read();
-    let generation = known.generation();
     let mut next = 0;
     for entry in v1::WriteRequest::new(payload) {
         let series = match entry? {
@@ -80,83 +96,71 @@ fn decode_v1(payload: &[u8], store: &Store, cache: &Cache, out: &mut Out<'_>) ->
                 continue;
             }
         };
-        out.count_unsupported(series.exemplar_count);
         let encoding = series.label_bytes().map(|bytes| cache.hash(bytes));
-        match encoding
-            .and_then(|encoding| known.find(encoding, &mut next))
-            .filter(|_| series.histogram_count == 0)
-        {
-            Some(found) => {
-                out.samples(found, (series.sample_count, series.samples()), || describe(series.labels()))?
-            }
-            None if series.sample_count + series.histogram_count == 0 => {}
+        match encoding.and_then(|encoding| known.find(encoding, &mut next)) {
+            Some(found) => out.series_v1(found, &series)?,
+            None if series.sample_count + series.histogram_count + series.exemplar_count == 0 => {}
             None => push_new(&mut new, (encoding, series))?,
         }
     }
     if new.is_empty() {
         return Ok(());
     }
-    let mut newcomer = Newcomer::new(store, known, out.config);
+    let mut newcomer = newcomers(known);
     let mut pairs = Vec::new();
     for (encoding, series) in &new {
-        out.histograms(series.histogram_count, || describe(series.labels()));
         let labels = finish_labels(series.labels(), cache.stamp(), out.config, &mut pairs);
-        match labels.and_then(|labels| newcomer.resolve(*encoding, &labels)) {
-            Ok(found) => {
-                out.samples(found, (series.sample_count, series.samples()), || describe(series.labels()))?
-            }
-            Err(refused) => out.refuse(refused, series.sample_count),
+        let points = series.sample_count + series.histogram_count;
+        match labels.and_then(|labels| newcomer.resolve(*encoding, &labels, points > 0)) {
+            Ok(Some(found)) => out.series_v1(found, series)?,
+            Ok(None) => out.leave_out(series.exemplar_count),
+            Err(refused) => out.refuse(refused, points, series.exemplar_count),
         }
     }
-    newcomer.done(cache, generation);
     Ok(())
 }
 
-fn decode_v2(payload: &[u8], store: &Store, cache: &Cache, out: &mut Out<'_>) -> Result<(), WireError> {
+fn decode_v2<'a>(
+    payload: &[u8],
+    cache: &'a Cache,
+    newcomers: impl FnOnce(RwLockReadGuard<'a, Known>) -> Newcomer<'a>,
+    out: &mut Out<'_>,
+) -> Result<(), WireError> {
     let request = v2::Request::parse(payload)?;
     let table = request.symbol_bytes().map(|bytes| cache.hash(bytes));
     let mut new: Vec<(Option<u128>, v2::TimeSeries<'_>)> = Vec::new();
     let known = cache.read();
-    let generation = known.generation();
     let mut next = 0;
     for series in request.series() {
         let series = series?;
-        out.count_unsupported(series.exemplar_count);
         let encoding = table.zip(series.ref_bytes()).map(|(table, refs)| cache.hash_within(table, refs));
-        match encoding
-            .and_then(|encoding| known.find(encoding, &mut next))
-            .filter(|_| series.histogram_count == 0)
-        {
-            Some(found) => out.samples(found, (series.sample_count, series.samples()), || {
-                describe(series.labels(&request))
-            })?,
-            None if series.sample_count + series.histogram_count == 0 => {}
+        match encoding.and_then(|encoding| known.find(encoding, &mut next)) {
+            Some(found) => out.series_v2(found, &series, &request)?,
+            None if series.sample_count + series.histogram_count + series.exemplar_count == 0 => {}
             None => push_new(&mut new, (encoding, series))?,
         }
     }
     if new.is_empty() {
         return Ok(());
     }
-    let mut newcomer = Newcomer::new(store, known, out.config);
+    let mut newcomer = newcomers(known);
     let mut pairs = Vec::new();
     for (encoding, series) in &new {
-        out.histograms(series.histogram_count, || describe(series.labels(&request)));
         let labels = finish_labels(series.labels(&request), cache.stamp(), out.config, &mut pairs);
-        let found = labels.and_then(|labels| Ok((newcomer.resolve(*encoding, &labels)?, labels)));
+        let points = series.sample_count + series.histogram_count;
+        let found = labels.and_then(|labels| Ok((newcomer.resolve(*encoding, &labels, points > 0)?, labels)));
         match found {
-            Ok((found, labels)) => {
+            Ok((Some(found), labels)) => {
                 if let Some(metadata) = series.metadata(&request)? {
                     let name = labels.get(METRIC_NAME).unwrap_or_default();
                     out.family(family_of(name, metadata.kind), metadata.kind, metadata.help, metadata.unit);
                 }
-                out.samples(found, (series.sample_count, series.samples()), || {
-                    describe(series.labels(&request))
-                })?;
+                out.series_v2(found, series, &request)?;
             }
-            Err(refused) => out.refuse(refused, series.sample_count),
+            Ok((None, _)) => out.leave_out(series.exemplar_count),
+            Err(refused) => out.refuse(refused, points, series.exemplar_count),
         }
     }
-    newcomer.done(cache, generation);
     Ok(())
 }
 
@@ -183,6 +187,43 @@ fn describe<'a>(labels: impl Iterator<Item = Result<(&'a str, &'a str), WireErro
 }
 
 impl Out<'_> {
+    #[inline]
+    fn series_v1(&mut self, found: SeriesRef, series: &v1::TimeSeries<'_>) -> Result<(), WireError> {
+        let name = || describe(series.labels());
+        self.samples(found, (series.sample_count, series.samples()), name)?;
+        if series.histogram_count > 0 {
+            self.histograms(found, (series.histogram_count, series.histograms()), name)?;
+        }
+        if series.exemplar_count > 0 {
+            for exemplar in series.exemplars() {
+                let exemplar = exemplar?;
+                self.exemplar(found, exemplar.timestamp, exemplar.value, exemplar.labels())?;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn series_v2<'a>(
+        &mut self,
+        found: SeriesRef,
+        series: &v2::TimeSeries<'a>,
+        request: &v2::Request<'a>,
+    ) -> Result<(), WireError> {
+        let name = || describe(series.labels(request));
+        self.samples(found, (series.sample_count, series.samples()), name)?;
+        if series.histogram_count > 0 {
+            self.histograms(found, (series.histogram_count, series.histograms()), name)?;
+        }
+        if series.exemplar_count > 0 {
+            for exemplar in series.exemplars() {
+                let exemplar = exemplar?;
+                self.exemplar(found, exemplar.timestamp, exemplar.value, exemplar.labels(request))?;
+            }
+        }
+        Ok(())
+    }
+
     #[inline]
     fn samples(
         &mut self,
@@ -222,19 +263,73 @@ impl Out<'_> {
         });
     }
 
-    fn refuse(&mut self, refused: Refused, samples: usize) {
-        self.decoded.refusals.add_many(refused.reason, samples as u64, || refused.text);
-    }
-
-    fn histograms(&mut self, count: usize, name: impl Fn() -> String) {
-        if count > 0 {
-            let text = || format!("{}: native histograms are not kept here: send classic ones", name());
-            self.decoded.refusals.add_many(Reason::Histogram, count as u64, text);
+    fn histograms(
+        &mut self,
+        series: SeriesRef,
+        (count, histograms): (usize, HistogramsIter<'_>),
+        name: impl Fn() -> String,
+    ) -> Result<(), WireError> {
+        if count > SAMPLES_MAX - self.decoded.histograms.len() {
+            return Err(WireError::TooMany { what: "histograms", limit: SAMPLES_MAX });
         }
+        for histogram in histograms {
+            let histogram = histogram?;
+            let bytes = histogram.bytes.len();
+            if bytes > HISTOGRAM_BYTES_MAX {
+                self.decoded.refusals.add_many(Reason::LargeHistogram, 1, || {
+                    let name = name();
+                    format!(
+                        "{name}: a native histogram of {bytes} bytes is larger than the {HISTOGRAM_BYTES_MAX} that are kept: let it have fewer buckets"
+                    )
+                });
+            } else if self.oldest <= histogram.timestamp && histogram.timestamp <= self.newest {
+                self.decoded.histograms.push((series, histogram.timestamp, histogram.bytes.into()));
+            } else {
+                self.out_of_time(histogram.timestamp, &name);
+            }
+        }
+        Ok(())
     }
 
-    fn count_unsupported(&mut self, exemplars: usize) {
-        self.decoded.exemplars += exemplars as u64;
+    fn exemplar<'a>(
+        &mut self,
+        series: SeriesRef,
+        timestamp: Timestamp,
+        value: f64,
+        labels: impl Iterator<Item = Result<(&'a str, &'a str), WireError>>,
+    ) -> Result<(), WireError> {
+        let mut pairs = Vec::new();
+        let mut bytes = 0;
+        for pair in labels {
+            let (name, value) = pair?;
+            bytes += name.len() + value.len();
+            if pairs.len() == EXEMPLAR_LABELS_MAX || bytes > EXEMPLAR_LABEL_BYTES_MAX || name.is_empty() {
+                self.leave_out(1);
+                return Ok(());
+            }
+            pairs.push((name, value));
+        }
+        let in_time = self.oldest <= timestamp && timestamp <= self.newest;
+        if !in_time || self.decoded.exemplars.len() == EXEMPLARS_MAX {
+            self.leave_out(1);
+            return Ok(());
+        }
+        let labels = Labels::from_pairs(pairs);
+        self.decoded.exemplars.push((series, Exemplar { labels, value, timestamp }));
+        Ok(())
+    }
+
+    fn leave_out(&mut self, exemplars: usize) {
+        self.decoded.exemplars_left_out += exemplars as u64;
+    }
+
+    fn refuse(&mut self, refused: Refused, points: usize, exemplars: usize) {
+        self.leave_out(exemplars);
+        let Refused { reason, text, offender } = refused;
+        if let Some(metric) = offender {
+            self.decoded.refusals.add_offence(reason, &metric, &text);
+        }
+        self.decoded.refusals.add_many(reason, points as u64, || text);
     }
 
     fn family(&mut self, name: &str, kind: model::MetricKind, help: &str, unit: &str) {
@@ -248,64 +343,6 @@ impl Out<'_> {
                 name.to_owned(),
                 MetricMetadata { kind, help: help.to_owned(), unit: unit.to_owned() },
             ));
-        }
-    }
-}
-
-/// Resolves series that the cache does not know, within the sender's limit.
-struct Newcomer<'a> {
-    store: &'a Store,
-    /// Others may read too; learning waits.
-    known: RwLockReadGuard<'a, Known>,
-    found: Vec<(Option<u128>, SeriesRef)>,
-    /// New to this sender within this request.
-    added: HashSet<u64>,
-    series_max: usize,
-}
-
-impl<'a> Newcomer<'a> {
-    fn new(store: &'a Store, known: RwLockReadGuard<'a, Known>, config: &Config) -> Self {
-        let series_max = config.series_per_sender_max.as_usize();
-        Self { store, known, found: Vec::new(), added: HashSet::new(), series_max }
-    }
-
-    fn resolve(&mut self, encoding: Option<u128>, labels: &Labels) -> Result<SeriesRef, Refused> {
-        let known = &self.known;
-        let full = known.series_count() + self.added.len() >= self.series_max;
-        let series = if full { self.find_own(labels)? } else { self.add(labels)? };
-        if !known.has_series(series) {
-            self.added.insert(series.as_u64());
-        }
-        self.found.push((encoding, series));
-        Ok(series)
-    }
-
-    fn add(&self, labels: &Labels) -> Result<SeriesRef, Refused> {
-        self.store
-            .resolve(labels)
-            .map_err(|limit| Refused { reason: Reason::StoreLimit, text: limit.to_string() })
-    }
-
-    /// At its limit a sender may go on with the series that it has.
-    fn find_own(&self, labels: &Labels) -> Result<SeriesRef, Refused> {
-        let mut found = Vec::new();
-        self.store.find_all([labels.as_bytes()], &mut found);
-        let known = &self.known;
-        let own = |series: &SeriesRef| known.has_series(*series) || self.added.contains(&series.as_u64());
-        found.pop().flatten().filter(own).ok_or_else(|| Refused {
-            reason: Reason::SenderLimit,
-            text: format!(
-                "{labels}: the sender has its limit of {} series; drop labels that change, or raise ingest.series_per_sender_max",
-                self.series_max
-            ),
-        })
-    }
-
-    fn done(self, cache: &Cache, generation: u64) {
-        let Self { known, found, .. } = self;
-        drop(known);
-        if !found.is_empty() {
-            cache.learn(generation, &found);
         }
     }
 }

@@ -260,9 +260,10 @@ fn answer(outcome: &Outcome, message: Message) -> Response {
     let mut response = if outcome.refusals.is_empty() {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        (StatusCode::BAD_REQUEST, outcome.refusals.text(outcome.samples)).into_response()
+        (StatusCode::BAD_REQUEST, outcome.refusals.text(outcome.samples + outcome.histograms)).into_response()
     };
-    say_written(&mut response, message, outcome.samples);
+    let Outcome { samples, histograms, exemplars, .. } = *outcome;
+    say_written(&mut response, message, Written { samples, histograms, exemplars });
     if let Some(example) = &outcome.conflict {
         let text = format!("{}; {example}", outcome.conflicts);
         let text: String = text.chars().flat_map(char::escape_default).take(CONFLICTS_CHARS_MAX).collect();
@@ -288,14 +289,14 @@ fn failure(error: &IngestError, message: Message) -> Response {
         let seconds = if matches!(error, IngestError::NotReady) { 1 } else { RETRY_AFTER_SECONDS };
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    say_written(&mut response, message, 0);
+    say_written(&mut response, message, Written::default());
     response
 }
 
 /// An answer to 2.0 must say how much was written, also when nothing was.
-fn say_written(response: &mut Response, message: Message, samples: u64) {
+fn say_written(response: &mut Response, message: Message, written: Written) {
     if message == Message::V2 {
-        for (name, value) in (Written { samples, histograms: 0, exemplars: 0 }).to_headers() {
+        for (name, value) in written.to_headers() {
             let value = HeaderValue::from_str(&value).expect("digits are a header value");
             response.headers_mut().insert(name, value);
         }

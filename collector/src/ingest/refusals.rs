@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 /// Examples in one answer.
 const EXAMPLES_MAX: usize = 5;
+/// Metrics of which refused series are counted apart.
+const OFFENCES_MAX: usize = 16;
 /// Bytes of one example.
 const EXAMPLE_BYTES_MAX: usize = 600;
 
@@ -20,21 +22,24 @@ pub enum Reason {
     LargeLabels,
     /// The sender has as many series as it may.
     SenderLimit,
+    /// The sender brought as many new series within a minute as it may.
+    SeriesRate,
     /// The store holds as many series as it may.
     StoreLimit,
-    /// A native histogram, which nobody keeps here.
-    Histogram,
+    /// A native histogram that is too large.
+    LargeHistogram,
 }
 
 impl Reason {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::TooOld,
         Self::TooNew,
         Self::BadLabels,
         Self::LargeLabels,
         Self::SenderLimit,
+        Self::SeriesRate,
         Self::StoreLimit,
-        Self::Histogram,
+        Self::LargeHistogram,
     ];
 
     /// A word for counters.
@@ -45,10 +50,24 @@ impl Reason {
             Self::BadLabels => "bad_labels",
             Self::LargeLabels => "large_labels",
             Self::SenderLimit => "sender_limit",
+            Self::SeriesRate => "series_rate",
             Self::StoreLimit => "store_limit",
-            Self::Histogram => "histogram",
+            Self::LargeHistogram => "large_histogram",
         }
     }
+}
+
+/// New series that a limit refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offence {
+    /// Which limit.
+    pub reason: Reason,
+    /// The metric; empty for those that did not fit into the list.
+    pub metric: String,
+    /// How many series.
+    pub series: u64,
+    /// One of them, with what to do.
+    pub example: String,
 }
 
 /// See the module's text.
@@ -56,6 +75,7 @@ impl Reason {
 pub struct Refusals {
     counts: [u64; Reason::ALL.len()],
     examples: Vec<String>,
+    offences: Vec<Offence>,
 }
 
 impl Refusals {
@@ -63,13 +83,31 @@ impl Refusals {
     pub(super) fn add_many(&mut self, reason: Reason, samples: u64, example: impl FnOnce() -> String) {
         self.counts[reason as usize] += samples;
         if self.examples.len() < EXAMPLES_MAX {
-            let mut text = example();
-            if text.len() > EXAMPLE_BYTES_MAX {
-                text.truncate(text.floor_char_boundary(EXAMPLE_BYTES_MAX));
-                text.push('…');
-            }
-            self.examples.push(text);
+            self.examples.push(shortened(example()));
         }
+    }
+
+    /// Refuses a new series because of a limit.
+    pub(super) fn add_offence(&mut self, reason: Reason, metric: &str, example: &str) {
+        let full = self.offences.len() >= OFFENCES_MAX;
+        let is = |offence: &&mut Offence, metric: &str| offence.reason == reason && offence.metric == metric;
+        if let Some(offence) = self.offences.iter_mut().find(|offence| is(offence, metric)) {
+            offence.series += 1;
+            return;
+        }
+        let metric = if full { "" } else { metric };
+        match self.offences.iter_mut().find(|offence| full && is(offence, "")) {
+            Some(offence) => offence.series += 1,
+            None => {
+                let example = shortened(example.to_owned());
+                self.offences.push(Offence { reason, metric: metric.to_owned(), series: 1, example });
+            }
+        }
+    }
+
+    /// New series that limits refused, by limit and metric.
+    pub fn offences(&self) -> &[Offence] {
+        &self.offences
     }
 
     /// Samples refused in all.
@@ -108,9 +146,30 @@ impl Refusals {
     }
 }
 
+fn shortened(mut text: String) -> String {
+    if text.len() > EXAMPLE_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(EXAMPLE_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offences_are_counted_by_metric_and_their_list_is_bounded() {
+        let mut refusals = Refusals::default();
+        for number in 0..100 {
+            refusals.add_offence(Reason::SenderLimit, &format!("m{}", number % 20), "m");
+        }
+        refusals.add_offence(Reason::SeriesRate, "m0", "m");
+        let offences = refusals.offences();
+        assert_eq!(offences.len(), OFFENCES_MAX + 2, "one for the rest of each limit");
+        assert_eq!((offences[0].metric.as_str(), offences[0].series), ("m0", 5));
+        assert_eq!(offences.iter().map(|offence| offence.series).sum::<u64>(), 101);
+    }
 
     #[test]
     fn the_answer_says_what_became_of_everything_and_stays_short() {

@@ -19,7 +19,7 @@ fn bench(settings: &str) -> Bench {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = Checked::parse(settings, "test", folder.path()).expect("good settings");
     let ledger = Ledger::new();
-    let store = crate::storage::open(folder.path(), &settings.retention, &ledger).expect("opened");
+    let store = crate::storage::open(folder.path(), &settings.storage, &ledger).expect("opened");
     let ingest = Ingest::new(&settings, Arc::clone(&ledger), Arc::new(Metrics::new()));
     ingest.set_store(Arc::clone(&store));
     Bench { ingest, store, ledger, _folder: folder }
@@ -274,7 +274,7 @@ async fn the_ledger_comes_back_with_the_samples() {
     let settings = Checked::parse("", "test", folder.path()).expect("good settings");
     for start in 0..3u64 {
         let ledger = Ledger::new();
-        let store = crate::storage::open(folder.path(), &settings.retention, &ledger).expect("opened");
+        let store = crate::storage::open(folder.path(), &settings.storage, &ledger).expect("opened");
         let known = ledger.statuses(&[], NOW).pop().map_or(0, |status| status.batches);
         assert_eq!(known, start);
         let ingest = Ingest::new(&settings, Arc::clone(&ledger), Arc::new(Metrics::new()));
@@ -504,4 +504,167 @@ async fn nothing_is_taken_in_before_the_store_is_there() {
     let request =
         Request { origin: &origin, message: Message::V1, payload: &[], envelope: None, received_at: NOW };
     assert!(matches!(ingest.write(request).await, Err(IngestError::NotReady)));
+}
+
+/// A histogram message with its time, counted from [`NOW`], and a start timestamp that nobody here reads.
+fn histogram(after: i64, bytes: usize) -> Vec<u8> {
+    let mut message = vec![0x08, 3];
+    let mut push = |tag: &[u8], mut value: u64| {
+        message.extend_from_slice(tag);
+        while value >= 0x80 {
+            message.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        message.push(value as u8);
+    };
+    push(&[0x78], (NOW.as_millis() + after) as u64);
+    push(&[0x88, 0x01], NOW.as_millis() as u64);
+    push(&[0x42], bytes as u64);
+    message.extend(std::iter::repeat_n(1, bytes));
+    message
+}
+
+#[tokio::test]
+async fn histograms_and_exemplars_are_stored_and_counted_truthfully() {
+    let bench = bench("");
+    let (small, large, late) =
+        (histogram(0, 10), histogram(1, HISTOGRAM_BYTES_MAX), histogram(-9 * 86_400_000, 10));
+    let trace: &[(&str, &str)] = &[("trace_id", "a1")];
+    let wide = "x".repeat(2000);
+    let too_wide: &[(&str, &str)] = &[("trace_id", &wide)];
+    let mut writer = Writer::default();
+    let labels = [("__name__", "latency_seconds"), ("job", "node")];
+    let exemplars =
+        [(trace, NOW, 0.5), (too_wide, NOW, 0.5), (trace, NOW - Duration::from_secs(9 * 86_400), 1.0)];
+    writer.series_with(labels, [(NOW, 1.0)], [small.as_slice(), &large, &late], exemplars);
+    // What nobody ever wrote to gets no series by an exemplar.
+    writer.series_with([("__name__", "nobody")], [], [], [(trace, NOW, 2.0)]);
+    let sent = writer.finish();
+    for _ in 0..2 {
+        let outcome = bench.write(&sent).await.expect("stored in part");
+        assert_eq!((outcome.samples, outcome.histograms, outcome.exemplars), (1, 1, 1));
+        assert_eq!((outcome.exemplars_left_out, outcome.refusals.samples()), (3, 2));
+        let text = outcome.refusals.text(outcome.samples + outcome.histograms);
+        assert!(
+            text.starts_with("stored 2 of 4 samples; refused 2 (1 too_old, 1 large_histogram)"),
+            "{text}"
+        );
+        assert!(text.contains("larger than the 65536 that are kept"), "{text}");
+    }
+    assert_eq!(bench.all().len(), 1);
+}
+
+fn named(sender: &str) -> Origin {
+    Origin { name: sender.into(), stamp: Stamp { site: Some(sender.into()), ..Stamp::default() } }
+}
+
+/// `count` series of a sender from number `first` on.
+fn many(first: usize, count: usize) -> Vec<u8> {
+    let mut writer = Writer::default();
+    for number in first..first + count {
+        let number = number.to_string();
+        writer.series_of([("__name__", "requests_total"), ("n", number.as_str())], [(NOW, 1.0)]);
+    }
+    writer.finish()
+}
+
+#[tokio::test]
+async fn a_sender_may_bring_so_many_new_series_within_a_minute_and_its_old_ones_go_on() {
+    let bench = bench("ingest: {new_series_per_minute_max: 10}");
+    let kudus = named("kudus");
+    let outcome = bench.send(&kudus, &many(0, 15), None).await.expect("in part");
+    assert_eq!((outcome.samples, outcome.refusals.samples()), (10, 5));
+    let text = outcome.refusals.text(10);
+    assert!(
+        text.contains("5 series_rate") && text.contains("requests_total{n=\"10\", site=\"kudus\"}"),
+        "{text}"
+    );
+    assert!(text.contains("\"kudus\" brought more than 10 new series within a minute"), "{text}");
+    let offence = &outcome.refusals.offences()[0];
+    assert_eq!((offence.metric.as_str(), offence.series), ("requests_total", 5));
+    assert_eq!(bench.send(&kudus, &many(0, 10), None).await.expect("stored").refusals.samples(), 0);
+    assert_eq!(bench.send(&named("jepara"), &many(0, 10), None).await.expect("stored").refusals.samples(), 0);
+    // A minute later there is room for as many again.
+    let later = NOW + Duration::from_secs(60);
+    let request = Request {
+        origin: &kudus,
+        message: Message::V1,
+        payload: &many(10, 15),
+        envelope: None,
+        received_at: later,
+    };
+    assert_eq!(bench.ingest.write(request).await.expect("in part").samples, 10);
+    let page = bench.ingest.metrics.text();
+    let counted = "pantau_ingest_refused_series_total{metric=\"requests_total\",reason=\"series_rate\",sender=\"kudus\"} 10";
+    assert!(page.contains(counted), "{page}");
+    bench.ingest.observe();
+    let page = bench.ingest.metrics.text();
+    assert!(page.contains("pantau_ingest_series{sender=\"kudus\"} 20"), "{page}");
+}
+
+/// A restart emptied the count: a sender at its limit could bring as many new series again.
+#[tokio::test]
+async fn a_limit_outlives_a_restart_and_what_was_there_goes_on() {
+    let first = bench("ingest: {series_per_sender_max: 10}");
+    let kudus = named("kudus");
+    let folder = first._folder.path();
+    first.ingest.open_roll(folder, NOW);
+    assert_eq!(first.send(&kudus, &many(0, 12), None).await.expect("in part").samples, 10);
+    first.ingest.write_roll(NOW).expect("written");
+    let second = bench("ingest: {series_per_sender_max: 10}");
+    second.ingest.open_roll(folder, NOW);
+    // New ones first, then those that were there: only these are taken.
+    assert_eq!(second.send(&kudus, &many(20, 5), None).await.expect("in part").samples, 0);
+    assert_eq!(second.send(&kudus, &many(0, 12), None).await.expect("in part").samples, 10);
+    assert_eq!(second.send(&named("jepara"), &many(0, 10), None).await.expect("stored").samples, 10);
+    assert_eq!(second.ingest.senders()[0].series, 10);
+    // Nobody waits for what has not come for an hour.
+    let third = bench("ingest: {series_per_sender_max: 10}");
+    third.ingest.open_roll(folder, NOW - Duration::from_secs(3600));
+    assert_eq!(third.send(&kudus, &many(20, 5), None).await.expect("stored").samples, 5);
+}
+
+#[test]
+fn requests_at_the_same_time_take_no_place_twice() {
+    let bench = bench("ingest: {series_per_sender_max: 100}");
+    let kudus = named("kudus");
+    let send = &|number: usize| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(bench.send(&kudus, &many(1000 * number, 50), None)).expect("in part").samples
+    };
+    let stored: u64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|number| scope.spawn(move || send(number))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it ends well")).sum()
+    });
+    assert_eq!((stored, bench.ingest.senders()[0].series), (100, 100));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    /// Whatever one sender does, another one within its limits has all of its samples stored; and what a sender once had goes on.
+    #[test]
+    fn a_sender_past_its_limit_harms_no_other(
+        steps in proptest::collection::vec((0usize..60, 1usize..30, proptest::bool::ANY), 1..12),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let bench = bench("ingest: {series_per_sender_max: 20, new_series_per_minute_max: 30}");
+            let (greedy, modest) = (named("greedy"), named("modest"));
+            let mut had: std::collections::BTreeSet<usize> = Default::default();
+            for (round, (first, count, both)) in steps.into_iter().enumerate() {
+                let outcome = bench.send(&greedy, &many(first, count), None).await.expect("taken");
+                let old = (first..first + count).filter(|number| had.contains(number)).count() as u64;
+                assert!(outcome.samples >= old, "old series go on: {} of {old}", outcome.samples);
+                if outcome.refusals.is_empty() {
+                    had.extend(first..first + count);
+                }
+                assert!(bench.ingest.senders().iter().all(|sender| sender.series <= 20));
+                if both {
+                    let outcome = bench.send(&modest, &many(0, 10 + round % 10), None).await.expect("taken");
+                    assert_eq!((outcome.samples, outcome.refusals.samples()), (10 + round as u64 % 10, 0));
+                }
+            }
+        });
+    }
 }

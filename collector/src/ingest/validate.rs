@@ -16,6 +16,8 @@ const EXPORTED_AGENT: [&str; 2] = ["exported_agent", "exported_exported_agent"];
 pub(super) struct Refused {
     pub(super) reason: Reason,
     pub(super) text: String,
+    /// The metric of a new series that a limit refused.
+    pub(super) offender: Option<String>,
 }
 
 /// Reads, checks and stamps a series' labels. `pairs` is scratch.
@@ -27,8 +29,11 @@ pub(super) fn finish_labels<'a>(
 ) -> Result<Labels, Refused> {
     pairs.clear();
     for pair in labels {
-        let pair =
-            pair.map_err(|error| Refused { reason: Reason::BadLabels, text: format!("a series: {error}") })?;
+        let pair = pair.map_err(|error| Refused {
+            reason: Reason::BadLabels,
+            text: format!("a series: {error}"),
+            offender: None,
+        })?;
         if pairs.len() == config.labels_max.as_usize() {
             return Err(too_many(pairs, config));
         }
@@ -117,7 +122,7 @@ fn refused(reason: Reason, pairs: &[(&str, &str)], why: &str) -> Refused {
     let short = |text: &str| text[..text.floor_char_boundary(64)].to_owned();
     let shown = pairs.iter().take(SHOWN).map(|(name, value)| (short(name), short(value)));
     let labels = Labels::from_pairs(shown.filter(|(name, _)| !name.is_empty()));
-    Refused { reason, text: format!("{labels}: {why}") }
+    Refused { reason, text: format!("{labels}: {why}"), offender: None }
 }
 
 #[cfg(test)]

@@ -76,21 +76,18 @@ fn an_address_to_listen_on_is_given_in_numbers() {
 
 #[test]
 fn values_that_cannot_work_are_refused_at_their_place() {
+    check("storage: {time: 0s}\n", "collector.yaml:1:17: storage.time: 0s is out of bounds: write 1h to ");
     check(
-        "retention: {time: 0s}\n",
-        "collector.yaml:1:19: retention.time: 0s is out of bounds: write 1h to ",
+        "storage: {memory_max: 1}\n",
+        "collector.yaml:1:23: storage.memory_max: 1 is out of bounds: write 16MiB to ",
     );
     check(
-        "retention: {memory_max: 1}\n",
-        "collector.yaml:1:25: retention.memory_max: 1 is out of bounds: write 16MiB to ",
+        "storage: {disk_max: 1}\n",
+        "collector.yaml:1:21: storage.disk_max: 1 is out of bounds: write 64MiB to ",
     );
     check(
-        "retention: {disk_max: 1}\n",
-        "collector.yaml:1:23: retention.disk_max: 1 is out of bounds: write 64MiB to ",
-    );
-    check(
-        "retention: {disk_reserve: 9GiB}\n",
-        "collector.yaml:1:27: retention.disk_reserve: 9GiB is more than disk_max, 8GiB",
+        "storage: {disk_reserve: 2TiB, disk_max: 1TiB}\n",
+        "collector.yaml:1:25: storage.disk_reserve: 2TiB is more than disk_max, 1TiB",
     );
     check(
         "ingest: {accepted_age: 7d11h}\n",
@@ -238,6 +235,64 @@ fn paths_start_at_the_file_and_certificates_in_the_data_folder() {
     assert!(bare.tls.is_some(), "who writes the word wants it");
 }
 
+/// The section was called `retention` before there were blocks.
+#[test]
+fn the_old_name_of_the_storage_section_keeps_working_and_mistakes_are_placed_under_it() {
+    let parse =
+        |text: &str| Checked::parse(text, "collector.yaml", Path::new("/nowhere")).expect("good settings");
+    let old = parse("retention: {time: 90d, disk_max: 8GiB, series_max: 7}\n");
+    let new = parse("storage: {time: 90d, disk_max: 8GiB, series_max: 7}\n");
+    assert_eq!((&old.storage, old.storage_key, new.storage_key), (&new.storage, "retention", "storage"));
+    check("retention: {time: 0s}\n", "collector.yaml:1:19: retention.time: 0s is out of bounds");
+    check(
+        "storage: {time: 1d}\nretention: {time: 1d}\n",
+        "collector.yaml:2:12: retention: it is called `storage` now",
+    );
+}
+
+#[test]
+fn what_is_kept_is_chosen_by_selectors_as_in_queries() {
+    let text = "storage:\n  durability: {interval: 200ms}\n  retention:\n\
+                \x20   - {match: '{job=\"snmp\",__name__=~\"if.*\"}', time: 90d}\n    - {match: up, time: 1y}\n";
+    let storage = Checked::parse(text, "c", Path::new("/nowhere")).expect("good settings").storage;
+    assert_eq!(
+        storage.durability,
+        storage::Durability::Interval(settings::Span::new(std::time::Duration::from_millis(200)))
+    );
+    assert_eq!(
+        storage.retention.iter().map(|rule| rule.selector.matchers().len()).collect::<Vec<_>>(),
+        [2, 1]
+    );
+    assert_eq!(
+        Checked::parse("storage: {durability: sync}", "c", Path::new("")).expect("good").storage,
+        storage::Config::default()
+    );
+    check(
+        "storage:\n  retention:\n    - {match: '{job=', time: 90d}\n",
+        "collector.yaml:3:15: \"{job=\" selects no series: ",
+    );
+    check(
+        "storage:\n  retention: [{match: up, time: 1s}]\n",
+        "collector.yaml:2:33: storage.retention[0].time: 1s is out of bounds: write 1h to ",
+    );
+    check(
+        "storage: {durability: {interval: 2m}}\n",
+        "collector.yaml:1:34: storage.durability.interval: 2m is out of bounds: write 1ms to 1m",
+    );
+    check("storage: {durability: never}\n", "collector.yaml:1:23: ");
+}
+
+#[test]
+fn only_who_sees_everything_is_an_administrator() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("t"), "0123456789abcdef").expect("written");
+    let text = |scope: &str| format!("readers: [{{name: a, token: {{file: t}}, admin: true{scope}}}]\n");
+    let whole = Checked::parse(&text(""), "c", folder.path()).expect("good settings");
+    assert!(whole.readers[0].admin && !whole.admin_api);
+    let error = Checked::parse(&text(", scope: {regions: ['33']}"), "c", folder.path()).expect_err("a part");
+    assert!(error.to_string().contains("readers[0].admin: reader \"a\" sees only a part"), "{error}");
+}
+
 /// The folder of example settings, which people copy.
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs");
 
@@ -270,17 +325,21 @@ fn the_example_is_right_and_what_it_comments_out_are_the_defaults() {
         }
         _ => line,
     });
-    let whole = commented
-        .collect::<Vec<_>>()
-        .join("\n")
-        .replace("  # disk", "  disk")
-        .replace("  # series", "  series");
+    let mut in_storage = false;
+    let whole: Vec<String> = commented
+        .map(|line| {
+            in_storage = line == "storage:" || (in_storage && !line.is_empty());
+            let key = line.strip_prefix("  # ").filter(|_| in_storage);
+            key.map_or_else(|| line.to_owned(), |key| format!("  {key}"))
+        })
+        .collect();
+    let whole = whole.join("\n");
     let whole = Checked::parse(&whole, "collector.yaml", folder.path()).expect("good settings");
     let defaults = Checked::quickstart().expect("defaults are right");
     for settings in [&plain, &whole] {
         assert_eq!(settings.server, defaults.server);
         assert_eq!(settings.ingest, defaults.ingest);
-        assert_eq!(settings.retention, defaults.retention);
+        assert_eq!(settings.storage, defaults.storage);
         assert_eq!(settings.query, defaults.query);
         assert_eq!(settings.agent, defaults.agent);
     }

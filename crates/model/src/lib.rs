@@ -8,6 +8,7 @@
 //! and value length) are policy and belong to the rooms that meet strangers.
 
 mod calendar;
+mod exemplar;
 mod labels;
 mod matcher;
 mod metadata;
@@ -16,6 +17,7 @@ mod sample;
 mod source;
 
 pub use calendar::Date;
+pub use exemplar::Exemplar;
 pub use labels::{Labels, LabelsBuilder, LabelsIter, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{MetricKind, MetricMetadata};

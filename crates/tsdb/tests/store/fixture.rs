@@ -167,7 +167,7 @@ pub(crate) fn write(store: &Store, samples: &[(u32, i64, f64)], batch: u32) -> R
         .iter()
         .map(|&(series, time, value)| (resolve(series), Timestamp::from_millis(time), value))
         .collect();
-    write_batch(store, WriteBatch { samples, metadata: vec![], attachment: batch.to_le_bytes().to_vec() })
+    write_batch(store, WriteBatch { samples, attachment: batch.to_le_bytes().to_vec(), ..WriteBatch::default() })
 }
 
 pub(crate) fn write_batch(store: &Store, batch: WriteBatch) -> Result<Written, WriteError> {
