@@ -198,25 +198,26 @@ fn a_newer_block_is_refused_by_its_version() {
 #[test]
 fn a_disk_that_fails_leaves_a_whole_block_or_none() {
     let series = hosts(2, 150, 20);
-    for failing in 0.. {
+    let path = Path::new("/blocks").join(file_name(7));
+    let (begun, needed) = {
         let (disk, pretend) = disk();
         let begun = pretend.operations();
-        pretend.fail_at(begun + failing, Fault::Io);
-        let written = write(&disk, Coding::Fresh, &series);
-        let path = Path::new("/blocks").join(file_name(7));
-        if written.is_ok() {
-            assert!(failing >= 4, "a block takes more operations than that");
-            assert!(same(
-                &read(&open(&disk).expect("whole"), (i64::MIN, i64::MAX)).expect("readable"),
-                &series
-            ));
-            break;
-        }
-        if pretend.get(&path).is_some() {
-            assert!(same(
-                &read(&open(&disk).expect("whole"), (i64::MIN, i64::MAX)).expect("readable"),
-                &series
-            ));
+        write(&disk, Coding::Fresh, &series).expect("a good disk");
+        (begun, pretend.operations())
+    };
+    assert!(needed - begun >= 5, "create, write, sync, rename, sync of the folder");
+    for failing in begun..=needed {
+        for fault in [Fault::Io, Fault::ShortFull, Fault::PowerCut] {
+            let (disk, pretend) = disk();
+            pretend.fail_at(failing, fault);
+            let written = write(&disk, Coding::Fresh, &series);
+            pretend.crash();
+            if pretend.get(&path).is_some() {
+                let read = read(&open(&disk).expect("whole"), (i64::MIN, i64::MAX)).expect("readable");
+                assert!(same(&read, &series), "{fault:?} at {failing}");
+            } else {
+                assert!(written.is_err(), "{fault:?} at {failing}: it was said to be there");
+            }
         }
     }
 }
