@@ -21,7 +21,7 @@ mod values;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use model::{Labels, Matcher};
+use model::Labels;
 
 use list::List;
 use pattern::{Accept, Condition};
@@ -155,13 +155,7 @@ impl Index {
         counts.into_iter().map(|(count, place)| (values.text(place).to_owned(), count)).collect()
     }
 
-    /// Ids of the series that satisfy all matchers, sorted. `labels_of` looks up a series' labels.
-    #[cfg(any(test, feature = "probe"))]
-    pub(crate) fn find<'a>(&self, matchers: &[Matcher], labels_of: impl Fn(u32) -> &'a Labels) -> Vec<u32> {
-        self.find_all(&Condition::all(matchers), labels_of)
-    }
-
-    /// As [`Index::find`], with conditions that were made once for several indexes.
+    /// Ids of the series that satisfy all conditions, sorted. `labels_of` looks up a series' labels.
     pub(crate) fn find_all<'a>(
         &self,
         conditions: &[Condition<'_>],
@@ -320,7 +314,7 @@ fn subtract(from: &mut Vec<u32>, runs: Vec<Range<u32>>) {
 
 #[cfg(test)]
 mod tests {
-    use model::MatchOp;
+    use model::{MatchOp, Matcher};
     use proptest::prelude::*;
 
     use super::*;
@@ -340,7 +334,11 @@ mod tests {
         };
         let expected: Vec<u32> =
             (0..sets.len() as u32).filter(|&id| alive(id) && fits(&sets[id as usize])).collect();
-        assert_eq!(index.find(matchers, |id| &sets[id as usize]), expected, "{matchers:?}");
+        assert_eq!(
+            index.find_all(&Condition::all(matchers), |id| &sets[id as usize]),
+            expected,
+            "{matchers:?}"
+        );
     }
 
     fn any_set() -> impl Strategy<Value = Labels> {

@@ -1,9 +1,11 @@
-//! Dictionaries of label values: sorted values and their ordinals, as the finite-state transducers of the `fst` crate.
+//! Dictionaries of label values: sorted values and their ordinals, as finite-state transducers in the format of the `fst` crate.
 //!
-//! The crate builds them; here they are read, because its reader trusts every byte and these come from a disk: whatever they are,
-//! reading ends, in an answer or in a complaint. Ordinals are consecutive, so that all values below a node are a range of
-//! ordinals: a prefix, or a regular expression that matches whatever follows, costs the way to its node and not its values.
+//! Both ways are our own. The crate's reader trusts every byte, and these come from a disk: whatever they are, reading ends, in an
+//! answer or in a complaint. Its builder takes a megabyte whatever it builds, and most dictionaries hold a few values (the tests
+//! hold both against the crate). Ordinals are consecutive, so that all values below a node are a range of ordinals: a
+//! prefix, or a regular expression that matches whatever follows, costs the way to its node and not its values.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::pattern::Automaton;
@@ -27,21 +29,58 @@ const VERSION: u64 = 3;
 const COMMON: &[u8; 63] = b"te/oasripcnw.hlm-du012g=:bf3y5&_4v9678k%?xCDASFIBEjPTzRNM+LOqHG";
 
 /// Bytes of a dictionary at most before the next begins.
-pub(crate) const BYTES: u64 = 1 << 20;
+pub(crate) const BYTES: usize = 1 << 20;
 
-/// Builds a dictionary; values must ascend.
+/// Nodes that are remembered so that equal ones are written once; past that all are forgotten.
+const KNOWN_NODES: usize = 1 << 15;
+
+/// The place of a byte in [`COMMON`], from 1; 0 where it is not there.
+const COMMON_PLACES: [u8; 256] = {
+    let mut places = [0; 256];
+    let mut at = 0;
+    while at < COMMON.len() {
+        places[COMMON[at] as usize] = at as u8 + 1;
+        at += 1;
+    }
+    places
+};
+
+/// Builds a dictionary; values must ascend and none be empty.
+#[derive(Debug)]
 pub(crate) struct Builder {
-    fst: fst::raw::Builder<Vec<u8>>,
+    bytes: Vec<u8>,
+    /// The nodes on the way to the latest value, from the root on; the last one is its end.
+    open: Vec<OpenNode>,
+    latest: Vec<u8>,
+    known: HashMap<(bool, Vec<Transition>), usize, ahash::RandomState>,
     values: u32,
+}
+
+/// A node to which transitions may still be added.
+#[derive(Debug, Default)]
+struct OpenNode {
+    is_final: bool,
+    /// The ordinal of the first value that passes here.
+    first: u64,
+    transitions: Vec<Transition>,
 }
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self { fst: fst::raw::Builder::memory(), values: 0 }
+        let bytes = [VERSION, 0].into_iter().flat_map(u64::to_le_bytes).collect();
+        let open = vec![OpenNode::default()];
+        Self { bytes, open, latest: Vec::new(), known: HashMap::default(), values: 0 }
     }
 
     pub(crate) fn push(&mut self, value: &[u8]) {
-        self.fst.insert(value, u64::from(self.values)).expect("values ascend, and memory takes all bytes");
+        debug_assert!(*value > *self.latest, "values ascend, and none is empty");
+        let alike = self.latest.iter().zip(value).take_while(|(a, b)| a == b).count();
+        self.close(alike);
+        let first = u64::from(self.values);
+        self.open.extend(value[alike..].iter().map(|_| OpenNode { first, ..OpenNode::default() }));
+        self.open.last_mut().expect("the root is always open").is_final = true;
+        self.latest.truncate(alike);
+        self.latest.extend_from_slice(&value[alike..]);
         self.values += 1;
     }
 
@@ -49,13 +88,118 @@ impl Builder {
         self.values
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
-        self.fst.bytes_written()
+    /// Bytes written so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
-    pub(crate) fn finish(self) -> Vec<u8> {
-        self.fst.into_inner().expect("memory takes all bytes")
+    /// Closes the nodes behind so many bytes of the latest value.
+    fn close(&mut self, depth: usize) {
+        while self.open.len() > depth + 1 {
+            let node = self.open.pop().expect("it was just counted");
+            let first = node.first;
+            let to = self.write(node);
+            let byte = self.latest[self.open.len() - 1];
+            let before = self.open.last_mut().expect("the root stays");
+            before.transitions.push(Transition { byte, output: first - before.first, to });
+        }
     }
+
+    /// Writes a node, unless an equal one stands there, and answers its address.
+    fn write(&mut self, node: OpenNode) -> usize {
+        if node.is_final && node.transitions.is_empty() {
+            return 0;
+        }
+        let key = (node.is_final, node.transitions);
+        if let Some(&known) = self.known.get(&key) {
+            return known;
+        }
+        match &*key.1 {
+            [one] if !key.0 => self.write_one(one),
+            many => self.write_any(key.0, many),
+        }
+        if self.known.len() >= KNOWN_NODES {
+            self.known.clear();
+        }
+        self.known.insert(key, self.bytes.len() - 1);
+        self.bytes.len() - 1
+    }
+
+    fn write_one(&mut self, one: &Transition) {
+        let start = self.bytes.len();
+        let mut state = 0b1100_0000;
+        if one.to != start - 1 || one.output != 0 {
+            state = 0b1000_0000;
+            let output_size = if one.output == 0 { 0 } else { size_of_number(one.output) };
+            let delta = delta(start, one.to);
+            let delta_size = size_of_number(delta);
+            put_number(&mut self.bytes, one.output, output_size);
+            put_number(&mut self.bytes, delta, delta_size);
+            self.bytes.push((delta_size << 4 | output_size) as u8);
+        }
+        let place = COMMON_PLACES[usize::from(one.byte)];
+        if place == 0 {
+            self.bytes.push(one.byte);
+        }
+        self.bytes.push(state | place);
+    }
+
+    fn write_any(&mut self, is_final: bool, all: &[Transition]) {
+        let start = self.bytes.len();
+        let largest = all.iter().map(|one| one.output).max().unwrap_or(0);
+        let output_size = if largest == 0 { 0 } else { size_of_number(largest) };
+        let delta_size = all.iter().map(|one| size_of_number(delta(start, one.to))).max().unwrap_or(0);
+        if is_final {
+            put_number(&mut self.bytes, 0, output_size); // a value stands before all that it begins
+        }
+        for one in all.iter().rev() {
+            put_number(&mut self.bytes, one.output, output_size);
+        }
+        for one in all.iter().rev() {
+            put_number(&mut self.bytes, delta(start, one.to), delta_size);
+        }
+        self.bytes.extend(all.iter().rev().map(|one| one.byte));
+        if all.len() > 32 {
+            let mut index = [255; 256];
+            for (at, one) in all.iter().enumerate() {
+                index[usize::from(one.byte)] = at as u8;
+            }
+            self.bytes.extend(index);
+        }
+        self.bytes.push((delta_size << 4 | output_size) as u8);
+        let mut state = if is_final { 0b0100_0000 } else { 0 };
+        match all.len() {
+            count @ 1..=63 => state |= count as u8,
+            256 => self.bytes.push(1),
+            count => self.bytes.push(count as u8),
+        }
+        self.bytes.push(state);
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.close(0);
+        let root = self.open.pop().expect("the root stays");
+        let root = self.write(root) as u64;
+        self.bytes.extend(u64::from(self.values).to_le_bytes());
+        self.bytes.extend(root.to_le_bytes());
+        let sum = crc32c::crc32c(&self.bytes);
+        self.bytes.extend(sum.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes());
+        self.bytes
+    }
+}
+
+/// How far back a node at `start` finds another; that without bytes is found by 0.
+fn delta(start: usize, to: usize) -> u64 {
+    if to == 0 { 0 } else { (start - to) as u64 }
+}
+
+/// Bytes of a number, one at least.
+fn size_of_number(number: u64) -> usize {
+    (8 - number.leading_zeros() as usize / 8).max(1)
+}
+
+fn put_number(out: &mut Vec<u8>, number: u64, size: usize) {
+    out.extend_from_slice(&number.to_le_bytes()[..size]);
 }
 
 /// A dictionary's bytes.
@@ -86,7 +230,7 @@ enum Kind {
     Any { bytes: usize, addresses: usize, outputs: usize, address_size: usize, output_size: usize },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Transition {
     byte: u8,
     output: u64,
@@ -419,6 +563,13 @@ mod tests {
 
     fn check(values: &BTreeSet<String>, others: &[String]) {
         let bytes = build(values);
+        let theirs = fst::Map::new(&bytes[..]).expect("the crate reads it");
+        theirs.as_fst().verify().expect("and finds its checksum right");
+        let read = theirs.stream().into_str_vec().expect("texts");
+        assert!(read.into_iter().eq(values.iter().cloned().zip(0..)));
+        // The crate would take no fewer bytes for it.
+        let most = fst::Map::from_iter(values.iter().zip(0..)).expect("sorted").into_fst().into_inner();
+        assert!(bytes.len() <= most.len(), "{} for {}", bytes.len(), most.len());
         let dictionary = Dictionary::new(&bytes, values.len() as u32).expect("whole");
         for (ordinal, value) in values.iter().enumerate() {
             assert_eq!(dictionary.find(value.as_bytes()), Ok(Some(ordinal as u32)), "{value}");

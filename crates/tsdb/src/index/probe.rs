@@ -7,6 +7,7 @@ use model::{Labels, Matcher};
 use super::Index;
 use super::block::BlockIndex;
 use super::builder::IndexBuilder;
+use super::pattern::Condition;
 use crate::block::frame::{FrameRef, FrameSink, FrameSource};
 use crate::error::BlockError;
 
@@ -119,6 +120,6 @@ impl Head {
 
     /// How many series satisfy all matchers.
     pub fn find(&self, matchers: &[Matcher]) -> usize {
-        self.index.find(matchers, |id| &self.labels[id as usize]).len()
+        self.index.find_all(&Condition::all(matchers), |id| &self.labels[id as usize]).len()
     }
 }
