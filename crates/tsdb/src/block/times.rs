@@ -177,6 +177,15 @@ mod tests {
     }
 
     #[test]
+    fn bytes_on_disks_stay_readable() {
+        // 15 s and a few milliseconds late or early, then a round that was missed.
+        let times = [0, 15_002, 30_001, 44_999, 60_000, 75_003, 90_000, 105_001];
+        assert_eq!(check(&times)[0], [0xb0, 0xea, 1, 0, 1, 3, 0x13, 0xc2, 8]);
+        let missed = [0, 1_000, 2_000, 3_000, 5_000, 6_000, 7_000, 8_000, 9_000, 10_000, 11_000, 12_000];
+        assert_eq!(check(&missed)[0], [0xd0, 15, 5, 0, 0xd0, 15, 0, 4, 0]);
+    }
+
+    #[test]
     fn equal_rhythms_are_equal_bytes_whenever_they_begin() {
         let off = |index| noise(index) % 100;
         assert_eq!(check(&rhythm(480, 0, off)), check(&rhythm(480, 1_700_000_000_123, off)));

@@ -10,6 +10,8 @@
 mod bits;
 mod decimal;
 mod dense;
+#[cfg(test)]
+mod golden;
 pub(super) mod ints;
 mod xor;
 

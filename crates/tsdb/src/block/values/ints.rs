@@ -36,7 +36,7 @@ pub(in crate::block) struct IntEncoder {
     changes: Vec<i64>,
     reduced: Vec<i64>,
     moving: Vec<i64>,
-    patches: Vec<(usize, u64)>,
+    patches: Vec<(usize, i64)>,
     other: Vec<u8>,
 }
 
@@ -44,7 +44,7 @@ pub(in crate::block) struct IntEncoder {
 #[derive(Default)]
 pub(in crate::block) struct IntDecoder {
     numbers: Vec<i64>,
-    patches: Vec<(usize, u64)>,
+    patches: Vec<(usize, i64)>,
 }
 
 /// A common factor: `odd << shift`.
@@ -83,24 +83,35 @@ impl IntEncoder {
         }
     }
 
-    /// How often to take changes. Where the estimate is not clear, values and changes are weighed in full.
+    /// How often to take changes. Where the estimate is not clear, what comes near is weighed in full.
     fn choose_order(&mut self, numbers: &[i64], centre: i64) -> usize {
         if numbers.len() < 3 {
             return 0;
         }
         let bits = estimate(numbers, centre);
-        let order = (0..3).min_by_key(|&order| bits[order]).expect("there are three");
-        let is_clear = bits[0].abs_diff(bits[1]) > bits[order] / 4;
-        if order == 2 || is_clear {
-            return order;
+        let least = bits.into_iter().min().expect("there are three");
+        let near = |&order: &usize| bits[order] <= least + least / 8;
+        if (0..3).filter(near).count() == 1 {
+            return (0..3).find(near).expect("one was counted");
         }
-        let costs = [0, 1].map(|order| {
-            changes(numbers, order, &mut self.changes);
-            let centre = if order == 0 { centre } else { 0 };
-            self.changes.iter_mut().for_each(|change| *change = change.wrapping_sub(centre));
-            frame(&self.changes, Factor::ONE, false).cost
-        });
-        usize::from(costs[1] < costs[0])
+        let centres = [centre, 0, 0];
+        (0..3)
+            .filter(near)
+            .min_by_key(|&order| self.weigh(numbers, order, centres[order]))
+            .expect("several were counted")
+    }
+
+    /// Bits that the middle of the numbers needs if changes are taken so often.
+    fn weigh(&mut self, numbers: &[i64], order: usize, centre: i64) -> usize {
+        changes(looked(numbers), order, &mut self.changes);
+        self.changes.iter_mut().for_each(|change| *change = change.wrapping_sub(centre));
+        let all = frame(&self.changes, Factor::ONE, false).cost;
+        let count = self.changes.len();
+        self.changes.retain(|&change| change != 0);
+        if order == 0 || self.changes.len() * 8 > count * 7 {
+            return all;
+        }
+        all.min(frame(&self.changes, Factor::ONE, true).cost + count)
     }
 
     /// Answers the factor of all changes, less the centre.
@@ -108,7 +119,7 @@ impl IntEncoder {
         let all = reduce(self.changes.iter().map(|change| change.wrapping_sub(centre)), &mut self.reduced);
         let mut plan = frame(&self.reduced, all, false);
         let zeros = if order == 0 { 0 } else { self.reduced.iter().filter(|&&change| change == 0).count() };
-        if zeros * plan.width as usize > self.changes.len() {
+        if zeros > self.changes.len() / 8 && plan.cost > self.changes.len() {
             let moving = self.changes.iter().copied().filter(|&change| change != 0);
             let factor = reduce(moving, &mut self.moving);
             let other = frame(&self.moving, factor, true);
@@ -125,17 +136,19 @@ impl IntEncoder {
         let mask = mask(plan.width);
         self.patches.clear();
         for (index, number) in self.reduced.iter_mut().enumerate() {
-            let above = number.wrapping_sub(plan.low) as u64;
-            if above > mask {
+            let above = number.wrapping_sub(plan.low);
+            if above as u64 > mask {
                 self.patches.push((index, above >> plan.width));
             }
-            *number = (above & mask) as i64;
+            *number = (above as u64 & mask) as i64;
         }
-        let factor = plan.factor.value();
+        let base = centre.wrapping_add(plan.low.wrapping_mul(plan.factor.value()));
+        let is_base_alone = plan.width == 0 && self.patches.is_empty();
+        let factor = if is_base_alone { 1 } else { plan.factor.value() };
         let flags = [(plan.stills, STILLS), (!self.patches.is_empty(), PATCHES), (factor > 1, FACTOR)];
         let head = flags.iter().filter(|(set, _)| *set).fold(order as u8, |head, (_, flag)| head | flag);
         put_head(head, numbers, order, factor, out);
-        varint::put_signed(out, centre.wrapping_add(plan.low.wrapping_mul(factor)));
+        varint::put_signed(out, base);
         out.push(plan.width as u8);
         if plan.stills {
             put_stills(&self.changes, out);
@@ -184,13 +197,13 @@ fn put_stills(changes: &[i64], out: &mut Vec<u8>) {
     }
 }
 
-/// A count; then for each the numbers between it and the one before, and its bits above the width.
-fn put_patches(patches: &[(usize, u64)], out: &mut Vec<u8>) {
+/// A count; then for each the numbers between it and the one before, and what is above the width, with its sign.
+fn put_patches(patches: &[(usize, i64)], out: &mut Vec<u8>) {
     varint::put(out, patches.len() as u64);
     let mut next = 0;
     for &(index, high) in patches {
         varint::put(out, (index - next) as u64);
-        varint::put(out, high);
+        varint::put_signed(out, high);
         next = index + 1;
     }
 }
@@ -207,10 +220,14 @@ const fn signed_length(number: i64) -> u32 {
 
 /// A number with about as many below as above it, by a look at some.
 fn middle(numbers: &[i64]) -> i64 {
+    middle_of(numbers.iter().copied().step_by(numbers.len().div_ceil(LOOKS)))
+}
+
+/// The middle one of at most [`LOOKS`] numbers, at least one.
+fn middle_of(numbers: impl Iterator<Item = i64>) -> i64 {
     let mut some = [0; LOOKS];
-    let stride = numbers.len().div_ceil(LOOKS);
     let mut looks = 0;
-    for (slot, &number) in some.iter_mut().zip(numbers.iter().step_by(stride)) {
+    for (slot, number) in some.iter_mut().zip(numbers) {
         *slot = number;
         looks += 1;
     }
@@ -218,23 +235,37 @@ fn middle(numbers: &[i64]) -> i64 {
     some[looks / 2]
 }
 
-/// Bits that values, their changes and the changes' changes need about, by a look at the numbers in the middle.
+/// Bits that values, their changes and the changes' changes need about, by a look at the numbers in the middle. Each is weighed around
+/// its own middle, as the packed form has a base.
 fn estimate(numbers: &[i64], centre: i64) -> [u32; 3] {
-    let from = (numbers.len() / 2).saturating_sub(LOOKED_AT / 2);
-    let looked = &numbers[from..numbers.len().min(from + LOOKED_AT)];
-    let mut bits = [0u32; 3];
+    let looked = looked(numbers);
+    let stride = looked.len().div_ceil(LOOKS);
+    let steady = middle_of(looked.windows(2).step_by(stride).map(change));
+    let (mut bits, mut around_zero) = ([0u32; 3], 0);
     for three in looked.windows(3) {
-        let change = three[2].wrapping_sub(three[1]);
-        let before = three[1].wrapping_sub(three[0]);
+        let (before, after) = (change(three), change(&three[1..]));
         bits[0] += signed_length(three[2].wrapping_sub(centre));
-        bits[1] += signed_length(change);
-        bits[2] += signed_length(change.wrapping_sub(before));
+        bits[1] += signed_length(after.wrapping_sub(steady));
+        bits[2] += signed_length(after.wrapping_sub(before));
+        around_zero += signed_length(after);
     }
+    bits[1] = bits[1].min(around_zero); // many may stand still
     bits
 }
 
+/// The numbers in the middle, by which the order is chosen.
+fn looked(numbers: &[i64]) -> &[i64] {
+    let from = (numbers.len() / 2).saturating_sub(LOOKED_AT / 2);
+    &numbers[from..numbers.len().min(from + LOOKED_AT)]
+}
+
+/// The change from the first number to the second.
+#[inline]
+fn change(numbers: &[i64]) -> i64 {
+    numbers[1].wrapping_sub(numbers[0])
+}
+
 fn changes(numbers: &[i64], order: usize, into: &mut Vec<i64>) {
-    let change = |two: &[i64]| two[1].wrapping_sub(two[0]);
     into.clear();
     match order {
         0 => into.extend_from_slice(numbers),
@@ -416,7 +447,7 @@ fn unpack<'a>(
     head: &Head,
     moves: usize,
     cursor: &mut Cursor<'a>,
-    patches: &mut Vec<(usize, u64)>,
+    patches: &mut Vec<(usize, i64)>,
     into: &mut Vec<i64>,
 ) -> Option<Option<&'a [u8]>> {
     let base = cursor.signed()?;
@@ -440,19 +471,19 @@ fn unpack<'a>(
         into.push(base.wrapping_add((number as i64).wrapping_mul(factor)));
     });
     for &(index, high) in &*patches {
-        let above = high.checked_shl(width).unwrap_or(0) as i64;
+        let above = high.checked_shl(width).unwrap_or(0);
         into[index] = into[index].wrapping_add(above.wrapping_mul(factor));
     }
     Some(stills)
 }
 
-fn take_patches(from: &mut Cursor<'_>, packed: usize, into: &mut Vec<(usize, u64)>) -> Option<()> {
+fn take_patches(from: &mut Cursor<'_>, packed: usize, into: &mut Vec<(usize, i64)>) -> Option<()> {
     let count = usize::try_from(from.number()?).ok().filter(|&count| count <= packed)?;
     let mut next = 0usize;
     for _ in 0..count {
         let gap = usize::try_from(from.number()?).ok()?;
         let index = next.checked_add(gap).filter(|&index| index < packed)?;
-        into.push((index, from.number()?));
+        into.push((index, from.signed()?));
         next = index + 1;
     }
     Some(())
