@@ -89,7 +89,7 @@ impl Block {
                 ));
             }
         };
-        let payload = load(&*file, path, footer)?;
+        let payload = load(&*file, path, bytes, footer)?;
         let (meta, roots) = format::take_footer(&payload, bytes)
             .ok_or_else(|| damaged(footer.offset, "the footer cannot be understood"))?;
         let (cache, path) = (Arc::clone(cache), path.to_owned());
@@ -117,7 +117,7 @@ impl Block {
 
     /// A frame, without the cache: for those who read everything once.
     pub(super) fn load(&self, at: FrameRef) -> Result<Arc<[u8]>, BlockError> {
-        load(&*self.file, &self.path, at)
+        load(&*self.file, &self.path, self.meta.bytes, at)
     }
 
     fn frame(&self, at: FrameRef, through_cache: bool) -> Result<Arc<[u8]>, BlockError> {
@@ -130,25 +130,21 @@ impl Block {
     }
 }
 
-/// Reads and verifies a frame.
-fn load(file: &dyn DiskFile, path: &Path, at: FrameRef) -> Result<Arc<[u8]>, BlockError> {
+/// Reads and verifies a frame of a file of so many bytes.
+fn load(file: &dyn DiskFile, path: &Path, bytes: u64, at: FrameRef) -> Result<Arc<[u8]>, BlockError> {
     let damaged =
         |what: &str| BlockError::Damaged { path: path.to_owned(), offset: at.offset, what: what.to_owned() };
-    let length =
-        file.len().map_err(|source| BlockError::Io { what: "read", path: path.to_owned(), source })?;
     let end = at.offset.checked_add(FRAME_HEAD as u64 + u64::from(at.length));
-    if at.length > format::FRAME_MAX || end.is_none_or(|end| end > length) {
+    if at.length > format::FRAME_MAX || end.is_none_or(|end| end > bytes) {
         return Err(damaged("a part is said to lie here that the file has no room for"));
     }
-    let mut head = [0; FRAME_HEAD];
-    let mut payload = vec![0; at.length as usize];
+    let mut frame = vec![0; FRAME_HEAD + at.length as usize];
     let io = |source| BlockError::Io { what: "read", path: path.to_owned(), source };
-    let read = file.read_at(at.offset, &mut head).map_err(io)?
-        + file.read_at(at.offset + FRAME_HEAD as u64, &mut payload).map_err(io)?;
-    if read < FRAME_HEAD + payload.len() {
+    if file.read_at(at.offset, &mut frame).map_err(io)? < frame.len() {
         return Err(damaged("the file ends within a part"));
     }
-    if !format::frame_is_whole(&head, &payload) {
+    let (head, payload) = frame.split_at(FRAME_HEAD);
+    if !format::frame_is_whole(head, payload) {
         return Err(damaged("its checksum is wrong"));
     }
     Ok(payload.into())
