@@ -74,3 +74,24 @@ pub fn encode_records(records: &[(i64, &[u8])], out: &mut Vec<u8>) {
 pub fn decode_records(bytes: &[u8], visit: impl FnMut(i64, &[u8]) -> bool) -> Result<(), String> {
     records::decode(bytes, visit).map_err(|error| error.to_string())
 }
+
+/// Opens a block file, verifies it and reads all of it: answers the number of samples and histograms, or what is wrong.
+///
+/// # Errors
+///
+/// It is no whole block.
+pub fn read_block(
+    disk: &std::sync::Arc<dyn journal::disk::Disk>,
+    path: &std::path::Path,
+) -> Result<u64, String> {
+    use crate::block::{cache::Cache, reader::Block};
+    let text = |error: crate::error::BlockError| error.to_string();
+    let block = Block::open(disk, path, &Cache::new(1 << 20)).map_err(text)?;
+    let damages = block.verify().len();
+    let (mut walk, mut samples, mut histograms) = (block.walk(), model::Columns::default(), Vec::new());
+    let mut count = 0;
+    while walk.next(&mut samples, &mut histograms).map_err(text)?.is_some() {
+        count += (samples.len() + histograms.len()) as u64;
+    }
+    if damages == 0 { Ok(count) } else { Err(format!("{damages} damages")) }
+}
