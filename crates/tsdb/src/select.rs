@@ -1,48 +1,50 @@
 //! Reading: the head's copies first, then the published blocks, joined by label order and time.
 //!
 //! In that order, because what a flush moves from the head to blocks is published before the head lets it go: a reader finds it in
-//! one of them or in both, where equal samples are one. All of a selection is seen as it was when it was made, however long
-//! it is read. Label names, values and series come from the indexes; blocks answer for their whole span, as Prometheus' do.
+//! one of them or in both, where equal samples are one. Each series is seen as it was when the selection was made, however
+//! long that is read. Label names, values and series come from the indexes; blocks answer for their whole span, as Prometheus' do.
 
 #[allow(dead_code)] // until the engine publishes blocks
-mod block;
+pub(crate) mod block;
 mod head;
-mod merge;
+pub(crate) mod merge;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use model::{Labels, Selection, SeriesSet, SeriesSource, SourceError, Timestamp};
 
 use crate::SeriesRef;
-use crate::head::Data;
+use crate::block::reader::Block;
+use crate::head::Head;
 use crate::index::pattern::Condition;
+use crate::store::blocks::BlockSet;
 use crate::wal::Shared;
+use block::BlockPart;
 use head::Snapshot;
-use merge::{Merged, Part, label_order};
+use merge::{Merged, Part, Sets, label_order};
 
 fn overlaps(span: Option<(i64, i64)>, start: i64, end: i64) -> bool {
     span.is_some_and(|(first, last)| first <= end && last >= start)
 }
 
 /// Whether a series has samples in a span. One that was only defined has none anywhere.
-fn is_alive(data: &Data, series: SeriesRef, start: i64, end: i64) -> bool {
-    data.get(series).is_some_and(|series| overlaps(series.span(), start, end))
+fn is_alive(head: &Head, series: SeriesRef, (start, end): (i64, i64)) -> bool {
+    head.get(series).is_some_and(|series| overlaps(series.span(), start, end))
 }
 
 impl Shared {
     /// Series in memory that satisfy the conditions, whatever their samples.
-    fn find(&self, conditions: &[Condition<'_>]) -> Vec<(SeriesRef, Labels)> {
+    pub(crate) fn find(&self, conditions: &[Condition<'_>]) -> Vec<(SeriesRef, Labels)> {
         let registry = self.registry.read();
         let ids = registry.index.find_all(conditions, |id| registry.labels_by_id(id));
         ids.into_iter().map(|id| (registry.by_id(id), registry.labels_by_id(id).clone())).collect()
     }
 
     /// Label sets of the series in memory that satisfy the conditions and have samples in a span, in no order.
-    fn find_alive(&self, conditions: &[Condition<'_>], (start, end): (i64, i64)) -> Vec<Labels> {
-        let found = self.find(conditions);
-        let data = self.head.read();
-        let alive = |series: SeriesRef| is_alive(&data, series, start, end);
-        found.into_iter().filter(|(series, _)| alive(*series)).map(|(_, labels)| labels).collect()
+    fn find_alive(&self, conditions: &[Condition<'_>], span: (i64, i64)) -> Vec<Labels> {
+        let found = self.find(conditions).into_iter();
+        found.filter(|(series, _)| is_alive(&self.head, *series, span)).map(|(_, labels)| labels).collect()
     }
 
     /// The selection's span without what lies below the floor.
@@ -58,24 +60,14 @@ impl Shared {
         let mut found = self.find(conditions);
         found.sort_unstable_by(|a, b| label_order(&a.1, &b.1));
         let mut snapshot = Snapshot::new(found.len(), start, end);
-        let data = self.head.read();
-        self.fill(&mut snapshot, found, &data)?;
-        Ok(snapshot)
-    }
-
-    fn fill(
-        &self,
-        snapshot: &mut Snapshot,
-        found: Vec<(SeriesRef, Labels)>,
-        data: &Data,
-    ) -> Result<(), SourceError> {
         let bytes_max = self.options.select_bytes_max;
         for (series, labels) in found {
-            let Some(series) = data.get(series) else { continue };
-            if !overlaps(series.span(), snapshot.start, snapshot.end) {
+            let Some(series) = self.head.get(series) else { continue };
+            if !overlaps(series.span(), start, end) {
                 continue;
             }
-            snapshot.add(labels, series);
+            snapshot.add(labels, &series);
+            drop(series);
             if snapshot.bytes() > bytes_max {
                 let text = format!(
                     "its {} first series need more than select_bytes_max ({bytes_max} bytes): ask for fewer series",
@@ -84,15 +76,15 @@ impl Shared {
                 return Err(SourceError::TooLarge(text));
             }
         }
-        Ok(())
+        Ok(snapshot)
     }
 
     /// Adds the label names of the series in memory. Without conditions the answer stands in the index, where a name's first
     /// series that has samples ends the search.
     fn head_names(&self, conditions: &[Condition<'_>], span: (i64, i64), into: &mut BTreeSet<String>) {
         if conditions.is_empty() {
-            let (registry, data) = (self.registry.read(), self.head.read());
-            let names = registry.index.names(|id| is_alive(&data, registry.by_id(id), span.0, span.1));
+            let registry = self.registry.read();
+            let names = registry.index.names(|id| is_alive(&self.head, registry.by_id(id), span));
             into.extend(names.into_iter().map(str::to_owned));
             return;
         }
@@ -113,8 +105,8 @@ impl Shared {
         into: &mut BTreeSet<String>,
     ) {
         if conditions.is_empty() {
-            let (registry, data) = (self.registry.read(), self.head.read());
-            let wanted = |id| is_alive(&data, registry.by_id(id), span.0, span.1);
+            let registry = self.registry.read();
+            let wanted = |id| is_alive(&self.head, registry.by_id(id), span);
             into.extend(registry.index.values(name, limit, wanted).into_iter().map(str::to_owned));
             return;
         }
@@ -125,13 +117,47 @@ impl Shared {
         }
     }
 
-    /// Label sets of a selection, in order, the first `limit` at least.
+    /// Label sets of a selection, in order, at most `limit` where that is not 0.
     fn label_sets(&self, selection: &Selection<'_>, limit: usize) -> Result<Vec<Labels>, SourceError> {
         let (conditions, span) = (Condition::all(selection.matchers), self.clip(selection));
-        let mut sets = self.find_alive(&conditions, span);
-        sets.sort_unstable_by(label_order);
-        Ok(limited(sets, limit))
+        let mut alive = self.find_alive(&conditions, span);
+        alive.sort_unstable_by(label_order);
+        let mut parts = self.block_parts(&conditions, span)?;
+        if parts.is_empty() {
+            return Ok(limited(alive, limit));
+        }
+        parts.push(Box::new(Sets::new(alive)));
+        let (mut merged, mut sets) = (Merged::new(parts), Vec::new());
+        while (limit == 0 || sets.len() < limit) && merged.advance()? {
+            sets.push(merged.labels().clone());
+        }
+        Ok(sets)
     }
+
+    /// The parts of the published blocks that reach into a span. To be asked for after the head's: see above.
+    fn block_parts(
+        &self,
+        conditions: &[Condition<'_>],
+        span: (i64, i64),
+    ) -> Result<Vec<Box<dyn Part>>, SourceError> {
+        let set = self.block_set();
+        let mut parts: Vec<Box<dyn Part>> = Vec::new();
+        for block in within(&set, span) {
+            let found = block::find(&**block, conditions)?;
+            if !found.is_empty() {
+                let cuts = Arc::clone(&set.tombstones);
+                parts.push(Box::new(BlockPart::new(Arc::clone(block), cuts, found, span)));
+            }
+        }
+        Ok(parts)
+    }
+}
+
+fn within(set: &BlockSet, (start, end): (i64, i64)) -> impl Iterator<Item = &Arc<Block>> {
+    set.blocks.iter().filter(move |block| {
+        let meta = block.meta();
+        overlaps(Some((meta.min_time, meta.max_time)), start, end)
+    })
 }
 
 fn add(into: &mut BTreeSet<String>, text: &str) {
@@ -158,8 +184,12 @@ impl SeriesSource for Shared {
         selection: &Selection<'_>,
     ) -> Result<Box<dyn SeriesSet + Send + 'a>, SourceError> {
         let (conditions, span) = (Condition::all(selection.matchers), self.clip(selection));
-        let head: Box<dyn Part> = Box::new(self.snapshot(&conditions, span)?);
-        Ok(Box::new(Merged::new(vec![head])))
+        let head = self.snapshot(&conditions, span)?;
+        let mut parts = self.block_parts(&conditions, span)?;
+        if head.len() > 0 {
+            parts.push(Box::new(head));
+        }
+        Ok(Box::new(Merged::new(parts)))
     }
 
     fn label_names(&self, selections: &[Selection<'_>], limit: usize) -> Result<Vec<String>, SourceError> {
@@ -167,6 +197,9 @@ impl SeriesSource for Shared {
         for selection in or_everything(selections) {
             let (conditions, span) = (Condition::all(selection.matchers), self.clip(selection));
             self.head_names(&conditions, span, &mut names);
+            for block in within(&self.block_set(), span) {
+                block::label_names(&**block, &conditions, &mut names)?;
+            }
         }
         Ok(limited(names, limit))
     }
@@ -181,6 +214,9 @@ impl SeriesSource for Shared {
         for selection in or_everything(selections) {
             let (conditions, span) = (Condition::all(selection.matchers), self.clip(selection));
             self.head_values(name, &conditions, span, limit, &mut values);
+            for block in within(&self.block_set(), span) {
+                block::label_values(&**block, name, &conditions, limit, &mut values)?;
+            }
         }
         Ok(limited(values, limit))
     }

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use model::{Columns, Labels, Matcher, SourceError};
 use roaring::RoaringBitmap;
 
-use super::merge::{Histogram, Part, cut_spans};
+use super::merge::{Histogram, Part};
 use crate::error::BlockError;
 use crate::index::block::BlockIndex;
 use crate::index::pattern::Condition;
+use crate::tombstone::{self, Tombstones};
 
 /// Series whose labels are looked at one by one rather than to ask the index which names they bear.
 const FEW: u64 = if cfg!(test) { 4 } else { 1_000 };
@@ -63,6 +64,12 @@ pub(crate) trait Cuts: Send + Sync {
     fn spans(&self, block: u64, labels: &Labels) -> Vec<(i64, i64)>;
 }
 
+impl Cuts for Tombstones {
+    fn spans(&self, block: u64, labels: &Labels) -> Vec<(i64, i64)> {
+        Self::spans(self, block, labels)
+    }
+}
+
 /// The error of a block that cannot be read, as a reader sees it.
 pub(crate) fn unreadable(error: BlockError) -> SourceError {
     SourceError::Unreadable(error.to_string())
@@ -72,6 +79,12 @@ pub(crate) fn unreadable(error: BlockError) -> SourceError {
 pub(crate) struct Found<'m> {
     series: RoaringBitmap,
     left: Vec<&'m Matcher>,
+}
+
+impl Found<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
 }
 
 /// Looks conditions up.
@@ -137,19 +150,14 @@ impl<B: Stored> Part for BlockPart<B> {
     fn read(&mut self, into: &mut Columns) -> Result<(), SourceError> {
         let from = into.len();
         self.block.read(self.current, self.span, &mut self.scratch, into).map_err(unreadable)?;
-        cut_spans(into, from, &self.deleted);
+        tombstone::remove(&self.deleted, into, from);
         Ok(())
     }
 
     fn read_histograms(&mut self, into: &mut Vec<Histogram>) -> Result<(), SourceError> {
         let from = into.len();
         self.block.histograms(self.current, self.span, &mut self.scratch, into).map_err(unreadable)?;
-        let deleted = |time: i64| self.deleted.iter().any(|span| (span.0..=span.1).contains(&time));
-        let mut at = 0;
-        into.retain(|(time, _)| {
-            at += 1;
-            at <= from || !deleted(time.as_millis())
-        });
+        tombstone::remove_records(&self.deleted, into, from);
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! The head's part of a selection: what may change is copied and what may not is shared, under one short lock; samples are decoded
-//! only when they are read, without any lock. All series are seen at the same moment.
+//! The head's part of a selection: of each series what may change is copied and what may not is shared, under its group's lock for
+//! just that; samples are decoded only when they are read, without any lock.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,6 +22,9 @@ struct Item {
     open_first: i64,
     open_count: u16,
     late: Range<usize>,
+    /// Whether late samples may stand at times of others, which they replace.
+    late_replaces: bool,
+    histograms: Range<usize>,
 }
 
 /// A selection's series, in label order.
@@ -29,6 +32,7 @@ pub(crate) struct Snapshot {
     items: Vec<Item>,
     tokens: Vec<u8>,
     late: Vec<(i64, u64)>,
+    histograms: Vec<Histogram>,
     /// One past the current item.
     next: usize,
     pub(super) start: i64,
@@ -37,7 +41,15 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn new(series: usize, start: i64, end: i64) -> Self {
-        Self { items: Vec::with_capacity(series), tokens: Vec::new(), late: Vec::new(), next: 0, start, end }
+        Self {
+            items: Vec::with_capacity(series),
+            tokens: Vec::new(),
+            late: Vec::new(),
+            histograms: Vec::new(),
+            next: 0,
+            start,
+            end,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -59,8 +71,9 @@ impl Snapshot {
         if reads_open {
             self.tokens.extend_from_slice(open.tokens());
         }
-        let in_span = series.late().iter().filter(|late| (self.start..=self.end).contains(&late.0));
-        self.late.extend(in_span);
+        let late_replaces = series.copy_late(self.start, self.end, &mut self.late);
+        let histograms_from = self.histograms.len();
+        series.copy_histograms(self.start, self.end, &mut self.histograms);
         self.items.push(Item {
             labels,
             sealed: sealed.cloned(),
@@ -68,11 +81,16 @@ impl Snapshot {
             open_first: open.first(),
             open_count: if reads_open { open.len() as u16 } else { 0 },
             late: late_from..self.late.len(),
+            late_replaces,
+            histograms: histograms_from..self.histograms.len(),
         });
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.items.len() * ITEM_BYTES + self.tokens.len() + self.late.len() * size_of::<(i64, u64)>()
+        self.items.len() * ITEM_BYTES
+            + self.tokens.len()
+            + self.late.len() * size_of::<(i64, u64)>()
+            + self.histograms.len() * size_of::<Histogram>()
     }
 
     fn item(&self) -> &Item {
@@ -110,15 +128,34 @@ impl Part for Snapshot {
             clip(into, from, start, end);
         }
         merge(into, begun, &self.late[item.late.clone()]);
+        if item.late_replaces {
+            keep_last(into, begun);
+        }
         Ok(())
     }
 
-    fn read_histograms(&mut self, _: &mut Vec<Histogram>) -> Result<(), SourceError> {
+    fn read_histograms(&mut self, into: &mut Vec<Histogram>) -> Result<(), SourceError> {
+        into.extend_from_slice(&self.histograms[self.item().histograms.clone()]);
         Ok(())
     }
 }
 
-/// Merges late samples (in time order, at times of their own) into columns behind `from`, from the back, in place.
+/// Of samples at one time, behind `from`, the last one stays.
+fn keep_last(into: &mut Columns, from: usize) {
+    let mut to = from;
+    for at in from..into.len() {
+        if to > from && into.timestamps[to - 1] == into.timestamps[at] {
+            to -= 1;
+        }
+        into.timestamps[to] = into.timestamps[at];
+        into.values[to] = into.values[at];
+        to += 1;
+    }
+    into.timestamps.truncate(to);
+    into.values.truncate(to);
+}
+
+/// Merges late samples (in time order) into columns behind `from`, from the back, in place; at one time they stand last.
 fn merge(into: &mut Columns, from: usize, late: &[(i64, u64)]) {
     let (mut have, mut left) = (into.len(), late.len());
     into.timestamps.resize(have + left, Timestamp::MAX);
@@ -135,5 +172,23 @@ fn merge(into: &mut Columns, from: usize, late: &[(i64, u64)]) {
             into.values[to] = f64::from_bits(bits);
             left -= 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_samples_find_their_places_and_may_replace_others() {
+        let mut columns = Columns::default();
+        for time in [9, 1, 3, 5, 7] {
+            columns.push(Timestamp::from_millis(time), time as f64);
+        }
+        merge(&mut columns, 1, &[(0, 10f64.to_bits()), (3, 13f64.to_bits()), (8, 18f64.to_bits())]);
+        keep_last(&mut columns, 1);
+        let read: Vec<_> =
+            columns.iter().map(|sample| (sample.timestamp.as_millis(), sample.value)).collect();
+        assert_eq!(read, [(9, 9.0), (0, 10.0), (1, 1.0), (3, 13.0), (5, 5.0), (7, 7.0), (8, 18.0)]);
     }
 }

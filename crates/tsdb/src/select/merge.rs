@@ -140,22 +140,34 @@ fn join_histograms(into: &mut Vec<Histogram>, from: usize) {
     into.dedup_by_key(|histogram| histogram.0);
 }
 
-/// Cuts samples at and behind `from` down to those outside of the spans (inclusive, in any order).
-pub(crate) fn cut_spans(into: &mut Columns, from: usize, spans: &[(i64, i64)]) {
-    if spans.is_empty() {
-        return;
+/// Label sets in order, without samples: what is asked for where only series are.
+pub(crate) struct Sets {
+    sets: std::vec::IntoIter<Labels>,
+    current: Labels,
+}
+
+impl Sets {
+    pub(crate) fn new(sets: Vec<Labels>) -> Self {
+        Self { sets: sets.into_iter(), current: Labels::empty() }
     }
-    let mut to = from;
-    for at in from..into.len() {
-        let time = into.timestamps[at].as_millis();
-        if !spans.iter().any(|span| (span.0..=span.1).contains(&time)) {
-            into.timestamps[to] = into.timestamps[at];
-            into.values[to] = into.values[at];
-            to += 1;
-        }
+}
+
+impl Part for Sets {
+    fn advance(&mut self) -> Result<bool, SourceError> {
+        Ok(self.sets.next().map(|next| self.current = next).is_some())
     }
-    into.timestamps.truncate(to);
-    into.values.truncate(to);
+
+    fn labels(&self) -> &Labels {
+        &self.current
+    }
+
+    fn read(&mut self, _: &mut Columns) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn read_histograms(&mut self, _: &mut Vec<Histogram>) -> Result<(), SourceError> {
+        Ok(())
+    }
 }
 
 /// The order of [`Labels`], without looking whether the bytes are UTF-8 once more: large selections spend most of their time here.
@@ -274,24 +286,6 @@ mod tests {
             parts in proptest::collection::vec(proptest::collection::btree_map(0..6u8, any_samples(), 0..5), 0..5),
         ) {
             check(&parts);
-        }
-
-        #[test]
-        fn spans_are_cut_out(
-            samples in any_samples(),
-            spans in proptest::collection::vec((0..20i64, 0..5i64), 0..3),
-            from in 0..5usize,
-        ) {
-            let mut columns = Columns::default();
-            samples.iter().for_each(|(time, value)| columns.push(Timestamp::from_millis(*time), *value));
-            let spans: Vec<_> = spans.iter().map(|(start, length)| (*start, start + length)).collect();
-            let from = from.min(columns.len());
-            cut_spans(&mut columns, from, &spans);
-            let stays = |(at, time): &(usize, &i64)| {
-                *at < from || !spans.iter().any(|span| span.0 <= **time && **time <= span.1)
-            };
-            let left: Vec<i64> = samples.keys().enumerate().filter(stays).map(|(_, time)| *time).collect();
-            prop_assert_eq!(columns.timestamps.iter().map(|time| time.as_millis()).collect::<Vec<_>>(), left);
         }
 
         #[test]
