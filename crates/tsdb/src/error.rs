@@ -72,6 +72,9 @@ pub enum StoreError {
         /// The limit.
         limit: usize,
     },
+    /// Blocks could not be read while they were compacted.
+    #[error(transparent)]
+    Unreadable(#[from] model::SourceError),
     /// A deletion could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),

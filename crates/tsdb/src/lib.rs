@@ -23,8 +23,12 @@ mod chunk;
 mod compact;
 mod definition;
 mod error;
+mod exemplar;
+#[allow(dead_code)] // until the head can be frozen
+mod flush;
 mod head;
 mod index;
+mod info;
 #[allow(dead_code, unreachable_pub)] // until the engine uses all of it
 mod manifest;
 mod metadata;
@@ -34,14 +38,18 @@ pub mod probe;
 mod read_only;
 mod record;
 mod registry;
+#[allow(dead_code)] // until the head can be frozen
+mod retention;
 mod select;
 mod series;
+mod snapshot;
 mod stats;
 mod store;
 #[allow(dead_code, unreachable_pub)] // until the engine uses all of it
 mod tombstone;
 mod values;
 mod varint;
+mod verify;
 mod wal;
 
 pub use backup::{Copied, Placing, backup, restore};
@@ -49,11 +57,13 @@ pub use compact::{Pace, Unhurried};
 pub use error::{LimitError, StoreError, WriteError};
 pub use head::{Conflict, Written};
 pub use index::Census;
+pub use info::{BlockInfo, Info, info};
 pub use options::{Options, RetentionRule};
 pub use read_only::ReadOnlyStore;
 pub use registry::SeriesRef;
 pub use stats::{BlockStats, CacheStats, Compacted, Deleted, Forecast, Maintained, Replay, ShedCause, Stats};
 pub use store::{Store, WriteBatch};
+pub use verify::{FoundDamage, Verified, verify};
 
 /// State of the caller's that must be exactly as old as the samples: it is carried by the same records.
 ///

@@ -93,8 +93,6 @@ pub(crate) struct Manifest {
     pub(crate) flushed: Option<i64>,
     /// Nothing before this time is kept, because the disk was short.
     pub(crate) floor: Option<i64>,
-    /// Deletions up to this record are known here (and perhaps done and forgotten).
-    pub(crate) deletions: Position,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) blocks: Vec<BlockLine>,
     pub(crate) tombstones: Tombstones,
@@ -145,7 +143,7 @@ impl Manifest {
             "next" => self.next = number(&mut fields)?,
             "flushed" => self.flushed = Some(number(&mut fields)?),
             "floor" => self.floor = Some(number(&mut fields)?),
-            "deletions" => self.deletions = position(&mut fields)?,
+            "deletions" => self.tombstones.last = position(&mut fields)?,
             "checkpoint" => {
                 let checkpoint =
                     Checkpoint { position: position(&mut fields)?, boundary: number(&mut fields)? };
@@ -162,7 +160,7 @@ impl Manifest {
                 let (at, up_to) = (position(&mut fields)?, number(&mut fields)?);
                 let (start, end) = (number(&mut fields)?, number(&mut fields)?);
                 let matchers = matchers(&mut fields)?;
-                self.tombstones.0.push(Tombstone { at, up_to, deletion: Deletion { matchers, start, end } });
+                self.tombstones.list.push(Tombstone { at, up_to, deletion: Deletion { matchers, start, end } });
             }
             _ => return None,
         }
@@ -181,7 +179,7 @@ impl Manifest {
         if let Some(floor) = self.floor {
             line(format_args!("floor\t{floor}"));
         }
-        line(format_args!("deletions\t{}\t{}", self.deletions.segment, self.deletions.offset));
+        line(format_args!("deletions\t{}\t{}", self.tombstones.last.segment, self.tombstones.last.offset));
         for Checkpoint { position, boundary } in &self.checkpoints.0 {
             line(format_args!("checkpoint\t{}\t{}\t{boundary}", position.segment, position.offset));
         }
@@ -189,7 +187,7 @@ impl Manifest {
             let BlockLine { number, level, min_time, max_time, bytes } = block;
             line(format_args!("block\t{number}\t{level}\t{min_time}\t{max_time}\t{bytes}"));
         }
-        for Tombstone { at, up_to, deletion } in &self.tombstones.0 {
+        for Tombstone { at, up_to, deletion } in &self.tombstones.list {
             let Deletion { matchers, start, end } = deletion;
             let mut words = format!("tombstone\t{}\t{}\t{up_to}\t{start}\t{end}", at.segment, at.offset);
             for matcher in matchers {
@@ -275,10 +273,9 @@ mod tests {
             next: 18,
             flushed: Some(-7),
             floor: Some(i64::MIN),
-            deletions: at(2, 2),
             checkpoints,
             blocks: vec![BlockLine { number: 17, level: 2, min_time: -9, max_time: 9, bytes: 100 }],
-            tombstones: Tombstones(vec![Tombstone { at: at(2, 2), up_to: 16, deletion }]),
+            tombstones: Tombstones { list: vec![Tombstone { at: at(2, 2), up_to: 16, deletion }], last: at(2, 2) },
             raw: Vec::new(),
         }
     }

@@ -33,6 +33,8 @@ pub struct Options {
     pub block_span: Duration,
     /// No block is made by compaction that is larger than this (those that are stay as they are). Default 4 GiB.
     pub block_bytes_max: u64,
+    /// Exemplars that are kept, all series together; the oldest go. Default 100,000.
+    pub exemplars_max: usize,
     /// Memory for what is read from blocks again and again. Default 64 MiB.
     pub cache_bytes_max: usize,
     /// Memory for samples, labels and index, by estimate; past it samples become blocks early, and past it by a quarter writes are
@@ -68,6 +70,7 @@ impl Default for Options {
             keep_at_least: Duration::from_secs(7 * 24 * 3600),
             block_span: Duration::from_secs(2 * 3600),
             block_bytes_max: 4 << 30,
+            exemplars_max: 100_000,
             cache_bytes_max: 64 << 20,
             head_bytes_max: 1 << 30,
             journal_bytes_max: 8 << 30,

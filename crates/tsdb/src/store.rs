@@ -1,37 +1,38 @@
-//! The handle that callers hold: open, resolve, write, read, maintain, close.
+//! The handle that callers hold: open, resolve, write, read, close. What keeps it within its bounds stands in [`upkeep`].
+
+pub(crate) mod blocks;
+pub(crate) mod grid;
+pub(crate) mod opening;
+mod upkeep;
+mod work;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::time::Instant;
 
-use journal::Journal;
 use journal::disk::Disk;
-use model::{Exemplar, Labels, MetricMetadata, Selection, SeriesSet, SeriesSource, SourceError, Timestamp};
+use journal::{Journal, Opened};
+use model::{
+    Exemplar, Labels, Matcher, MetricMetadata, Selection, SeriesSet, SeriesSource, SourceError, Timestamp,
+};
 use parking_lot::Mutex;
 
-use crate::Companion;
 use crate::error::{LimitError, StoreError, WriteError};
 use crate::head::Written;
 use crate::index::Census;
 use crate::options::Options;
 use crate::record::{self, BatchSample};
 use crate::registry::{Room, SeriesRef};
-use crate::stats::{BlockStats, Maintained, Replay, ShedCause, Stats};
-use crate::wal::{Done, Entry, Replayer, Shared, Span, Wal};
+use crate::stats::{Maintained, Replay, ShedCause, Stats};
+use crate::wal::{Done, Entry, Shared, Span, Wal, replay};
+use crate::{Companion, compact};
+use blocks::Catalog;
+use opening::Found;
+use upkeep::{Figures, Upkeep};
 
-/// How far the clock may run ahead of the newest sample before retention stops believing it. A clock that jumps years ahead must not
-/// empty the store.
-const CLOCK_TRUST: Duration = Duration::from_secs(3600);
-
-/// Series are looked over for those that are empty at least this often.
-const FORGET_EVERY: Duration = Duration::from_secs(300);
-
-/// And so many calls of maintain after a sweep: two until all series that a write was on its way to are at rest.
-const FORGET_AFTER_SWEEP: u8 = 2;
-
-/// Slots looked over under one lock.
-const FORGET_SLOTS: usize = 4096;
+/// Openings that are begun anew because the folder's owner changed it meanwhile.
+const OPENING_ROUNDS: u32 = 5;
 
 /// What one write holds: on disk and in memory whole, or not at all.
 #[derive(Clone, Debug, Default)]
@@ -53,18 +54,10 @@ pub struct Store {
     shared: Arc<Shared>,
     journal: Journal<Wal>,
     replay: Replay,
+    catalog: Catalog,
     upkeep: Mutex<Upkeep>,
-}
-
-/// What [`Store::maintain`] remembers between calls.
-#[derive(Debug)]
-struct Upkeep {
-    swept_floor: i64,
-    forgot_at: Timestamp,
-    /// Calls until series are looked over because of a sweep: those that were written to lately are not at rest before.
-    forget_in: Option<u8>,
-    /// The segment that was written to when maintain last looked, and since when.
-    segment: (u64, Timestamp),
+    compaction: Mutex<compact::Memory>,
+    figures: Figures,
 }
 
 impl std::fmt::Debug for Store {
@@ -88,18 +81,55 @@ impl Store {
     ) -> Result<Self, StoreError> {
         options.validate()?;
         let begun = Instant::now();
-        let shared = Arc::new(Shared::new(options));
-        let mut replayer = Replayer::new(&shared, &mut *companion);
-        let journal_options = shared.options.journal();
-        let (opened, report) =
-            journal::open(disk, folder, journal_options, &mut |record| replayer.visit(record))?;
-        let mut replay = replayer.replay;
-        replay.journal = report;
-        keep_damaged_segments(&shared, &opened.segments());
-        let journal = opened.start(Wal::new(Arc::clone(&shared), companion))?;
+        for _ in 0..OPENING_ROUNDS {
+            let shared = Arc::new(Shared::new(options.clone()));
+            let found = Found::read(&disk, folder, &shared.cache)?;
+            shared.adopt(&found.manifest, found.blocks.clone());
+            let (opened, mut replay) = replay(&shared, &mut *companion, |visit| {
+                journal::open(Arc::clone(&disk), folder, options.journal(), visit)
+            });
+            let (opened, report) = opened?;
+            replay.journal = report;
+            // The folder is locked only now: whoever had it may have written a newer MANIFEST.
+            if found.is_current(&*disk, folder)? {
+                let wal = Wal::new(Arc::clone(&shared), companion);
+                return Self::begin(disk, shared, opened, wal, found, replay, begun, now);
+            }
+        }
+        Err(StoreError::Restless { folder: folder.to_owned(), rounds: OPENING_ROUNDS })
+    }
+
+    /// The folder is ours.
+    #[allow(clippy::too_many_arguments)] // what an opening has found, each once
+    fn begin(
+        disk: Arc<dyn Disk>,
+        shared: Arc<Shared>,
+        opened: Opened,
+        wal: Wal,
+        mut found: Found,
+        mut replay: Replay,
+        begun: Instant,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let segments = opened.segments();
+        keep_damaged_segments(&shared, &segments);
+        let damaged =
+            segments.iter().filter(|segment| segment.damaged).map(|segment| segment.number).collect();
+        let newest = segments.last().map_or(0, |segment| segment.number);
+        let lost_journal = shared.engine.forget_lost_journal(newest);
+        replay.blocks = found.blocks.len();
+        replay.blocks_lost = std::mem::take(&mut found.lost);
+        replay.manifest_rebuilt = found.rebuilt;
+        let journal = opened.start(wal)?;
+        let dirty = lost_journal || found.must_write();
+        let folder = journal.folder().to_owned();
+        let catalog = Catalog::new(Arc::clone(&disk), &folder, &shared.options, &found, dirty);
+        shared.engine.settle(0, shared.options.head_bytes_max);
         replay.duration = begun.elapsed();
-        let upkeep = Upkeep { swept_floor: i64::MIN, forgot_at: now, forget_in: None, segment: (0, now) };
-        let store = Self { shared, journal, replay, upkeep: Mutex::new(upkeep) };
+        let upkeep = Mutex::new(Upkeep::new(now, damaged));
+        let (compaction, figures) = Default::default();
+        let store = Self { shared, journal, replay, catalog, upkeep, compaction, figures };
+        store.prepare(&found, lost_journal)?;
         // What the disk refuses now it will refuse again, and the next call says so; reading need not wait for it.
         let _ = store.maintain(now);
         Ok(store)
@@ -180,8 +210,9 @@ impl Store {
             Ok(accepted) => accepted,
             Err(why) => return done(Err(why)),
         };
-        let WriteBatch { samples, metadata: descriptions, attachment, .. } = batch;
-        let entry = Entry { samples, descriptions, attachment, epoch, done };
+        let WriteBatch { samples, histograms, exemplars, metadata: descriptions, attachment } = batch;
+        let entry =
+            Entry { samples, histograms, exemplars, descriptions, deletion: None, attachment, epoch, done };
         if let Err((entry, why)) = self.journal.append(entry, size) {
             self.shared.in_flight.ended(entry.epoch);
             (entry.done)(Err(why.into()));
@@ -192,18 +223,44 @@ impl Store {
     fn accept(&self, batch: &WriteBatch) -> Result<(u32, usize), WriteError> {
         let bytes_max = self.shared.options.record_bytes_max;
         let registry = self.shared.registry.read();
-        let mut size = record::size_max(batch.samples.len(), &batch.metadata, &batch.attachment);
-        for &(series, ..) in &batch.samples {
+        let extras = record::extras_size_max(&batch.histograms, &batch.exemplars);
+        let mut size = record::size_max(batch.samples.len(), &batch.metadata, &batch.attachment) + extras;
+        let series = batch.samples.iter().map(|sample| sample.0);
+        let series = series.chain(batch.histograms.iter().map(|histogram| histogram.0));
+        for series in series.chain(batch.exemplars.iter().map(|exemplar| exemplar.0)) {
             let labels_bytes = registry.touch_known(series).ok_or(WriteError::UnknownSeries { series })?;
             size += 2 * labels_bytes + 16; // its definition at most, if the segment lacks it
         }
         if size > bytes_max {
             return Err(WriteError::TooLarge { bytes: size, bytes_max });
         }
+        let bytes = self.shared.head.bytes() + registry.bytes();
+        if self.shared.engine.refuses(bytes) {
+            self.shared.engine.work.look(i64::MIN, true);
+            return Err(WriteError::NoMemory { bytes, bytes_max: self.shared.options.head_bytes_max });
+        }
         let memory = batch.samples.len() * size_of::<BatchSample>()
             + record::size_max(0, &batch.metadata, &batch.attachment)
+            + extras
             + size_of::<Entry>();
         Ok((registry.count_in(&self.shared.in_flight), memory))
+    }
+
+    /// The exemplars within a span (inclusive) of the series that any of the selections' matchers choose, by series in label order;
+    /// each series' in time order. No matcher: all series.
+    pub fn exemplars(
+        &self,
+        selections: &[Vec<Matcher>],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<(Labels, Vec<Exemplar>)> {
+        let matches = |labels: &Labels, matchers: &Vec<Matcher>| {
+            matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
+        };
+        let wanted = |labels: &Labels| {
+            selections.is_empty() || selections.iter().any(|matchers| matches(labels, matchers))
+        };
+        self.shared.exemplars.lock().find(start, end, wanted)
     }
 
     /// Waits until every write so far has been answered.
@@ -227,6 +284,16 @@ impl Store {
     /// The values of a label that most series bear, with how many do.
     pub fn top_values(&self, label: &str, top: usize) -> Vec<(String, usize)> {
         self.shared.registry.read().index.top(label, top)
+    }
+
+    /// The disk, for copies of the folder.
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.catalog.disk
+    }
+
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.catalog.folder
     }
 
     /// What the start found.
@@ -259,152 +326,11 @@ impl Store {
             max_time: head.max_time().map(Timestamp::from_millis),
             floor: self.floor(),
             shed: ShedCause::ALL.map(|cause| (cause, counters.shed[cause as usize].load(Relaxed))),
-            blocks: BlockStats::default(),
-            forecast: None,
+            blocks: self.block_stats(),
+            forecast: self.forecast(),
             replay: self.replay.clone(),
             journal: self.journal.stats(),
         }
-    }
-
-    /// Keeps every bound: drops what is past its age, sheds the oldest past memory and disk, forgets empty series, removes journal
-    /// segments that hold nothing any more. Call it every ten seconds or so, on a thread that may block.
-    ///
-    /// # Errors
-    /// The journal's, where it cannot begin or remove segments; memory and age are kept nevertheless.
-    pub fn maintain(&self, now: Timestamp) -> Result<Maintained, StoreError> {
-        let mut upkeep = self.upkeep.lock();
-        let mut done = Maintained::default();
-        self.keep_age(now, &mut upkeep, &mut done);
-        self.keep_journal_bound(&mut done);
-        note(&mut done, ShedCause::HeadBytes, self.shared.keep_memory_bound(0));
-        done.series_forgotten = self.forget_empty(now, &mut upkeep, !done.dropped.is_empty());
-        self.rotate_old_segment(now, &mut upkeep)?;
-        done.segments_removed = self.remove_segments()?;
-        Ok(done)
-    }
-
-    fn keep_age(&self, now: Timestamp, upkeep: &mut Upkeep, done: &mut Maintained) {
-        let head = &self.shared.head;
-        let Some(newest) = head.max_time() else { return };
-        let retention = self.shared.options.retention;
-        let believed = now.min(Timestamp::from_millis(newest) + CLOCK_TRUST);
-        head.raise_floor((believed - retention).as_millis());
-        // A sweep walks all series, so it waits until there is something to sweep.
-        let step = i64::try_from((retention / 256).as_millis()).unwrap_or(i64::MAX).max(60_000);
-        let floor = head.floor();
-        if floor.saturating_sub(upkeep.swept_floor) >= step {
-            upkeep.swept_floor = floor;
-            note(done, ShedCause::Retention, self.shared.shed_below(floor, ShedCause::Retention));
-        }
-    }
-
-    /// Past the journal's bound the segments whose samples are the oldest go, and with them all samples of that age.
-    fn keep_journal_bound(&self, done: &mut Maintained) {
-        let segments = self.journal.segments();
-        let mut bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
-        let floor = {
-            let known = self.shared.segments.lock();
-            let latest =
-                |number: u64| known.spans.get(&number).copied().flatten().map_or(i64::MIN, |span| span.max);
-            let mut sealed: Vec<_> =
-                segments.iter().filter(|segment| segment.number < known.anchored).collect();
-            sealed.sort_unstable_by_key(|segment| latest(segment.number));
-            let mut floor = i64::MIN;
-            for segment in sealed {
-                if bytes <= self.shared.options.journal_bytes_max {
-                    break;
-                }
-                bytes -= segment.bytes;
-                floor = floor.max(latest(segment.number).saturating_add(1));
-            }
-            floor
-        };
-        if floor > self.shared.head.floor() {
-            note(done, ShedCause::JournalBytes, self.shared.shed_below(floor, ShedCause::JournalBytes));
-        }
-    }
-
-    fn forget_empty(&self, now: Timestamp, upkeep: &mut Upkeep, swept: bool) -> usize {
-        let Shared { registry, in_flight, counters, options, .. } = &*self.shared;
-        let crowded = {
-            let mut registry = registry.write();
-            registry.next_epoch(in_flight);
-            registry.len() >= options.series_max - options.series_max / 10
-        };
-        if swept {
-            upkeep.forget_in.get_or_insert(FORGET_AFTER_SWEEP);
-        }
-        let waited = now.millis_since(upkeep.forgot_at);
-        let late = waited < 0 || waited >= FORGET_EVERY.as_millis() as i64;
-        if !(crowded || late || upkeep.forget_in == Some(0)) {
-            upkeep.forget_in = upkeep.forget_in.map(|calls| calls.saturating_sub(1));
-            return 0;
-        }
-        upkeep.forget_in = None;
-        upkeep.forgot_at = now;
-        let slots = registry.read().slots();
-        let forgotten = (0..slots).step_by(FORGET_SLOTS).map(|from| self.forget_slots(from)).sum();
-        counters.series_forgotten.fetch_add(forgotten as u64, Relaxed);
-        forgotten
-    }
-
-    fn forget_slots(&self, from: usize) -> usize {
-        let Shared { registry, head, counters, .. } = &*self.shared;
-        let empty: Vec<SeriesRef> = {
-            let (registry, data) = (registry.read(), head.read());
-            let is_empty = |series: &SeriesRef| data.get(*series).is_none_or(|series| series.is_empty());
-            registry.at_rest(from..from + FORGET_SLOTS).filter(is_empty).collect()
-        };
-        if empty.is_empty() {
-            return 0;
-        }
-        let mut registry = registry.write();
-        let data = head.read();
-        let gone = registry.forget(&empty, |series| data.get(series).is_none_or(|series| series.is_empty()));
-        if gone > 0 {
-            counters.generation.fetch_add(1, Release);
-        }
-        gone
-    }
-
-    /// A slow journal begins a segment now and then too, so that the old one can go when its samples are past their age.
-    fn rotate_old_segment(&self, now: Timestamp, upkeep: &mut Upkeep) -> Result<(), StoreError> {
-        let current = self.shared.segments.lock().current;
-        if current != upkeep.segment.0 {
-            upkeep.segment = (current, now);
-        }
-        let age = now.millis_since(upkeep.segment.1);
-        let due = age >= i64::try_from((self.shared.options.retention / 8).as_millis()).unwrap_or(i64::MAX);
-        let newest =
-            self.journal.segments().last().is_some_and(|last| last.number == current && last.entries > 0);
-        if due && newest {
-            let begun = self.journal.rotate()?;
-            let mut segments = self.shared.segments.lock();
-            segments.anchored = segments.anchored.max(begun);
-            upkeep.segment.1 = now;
-        }
-        Ok(())
-    }
-
-    fn remove_segments(&self) -> Result<usize, StoreError> {
-        let floor = self.shared.head.floor();
-        let gone: Vec<u64> = {
-            let known = self.shared.segments.lock();
-            let span = |number: u64| known.spans.get(&number).copied().flatten();
-            let segments = self.journal.segments();
-            let unneeded =
-                segments.iter().filter(|segment| segment.removable && segment.number < known.anchored);
-            let empty = unneeded.filter(|segment| span(segment.number).is_none_or(|span| span.max < floor));
-            empty.map(|segment| segment.number).collect()
-        };
-        if !gone.is_empty() {
-            self.journal.remove_segments(&gone)?;
-            let mut known = self.shared.segments.lock();
-            gone.iter().for_each(|number| {
-                known.spans.remove(number);
-            });
-        }
-        Ok(gone.len())
     }
 
     /// Writes what waits, syncs and stops. Reading goes on; later writes are refused.

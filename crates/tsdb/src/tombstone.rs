@@ -42,15 +42,19 @@ pub(crate) type Spans = Vec<(i64, i64)>;
 
 /// All deletions that some block does not know of yet, in the order of the journal.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tombstones(pub(crate) Vec<Tombstone>);
+pub(crate) struct Tombstones {
+    pub(crate) list: Vec<Tombstone>,
+    /// The latest record that was ever among them: what stands before it in the journal was seen to.
+    pub(crate) last: Position,
+}
 
 impl Tombstones {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
     /// What of a series in a block does not count.
@@ -64,13 +68,13 @@ impl Tombstones {
     }
 
     fn spans_where(&self, labels: &Labels, holds: impl Fn(&Tombstone) -> bool) -> Spans {
-        let meant = self.0.iter().filter(|tombstone| holds(tombstone) && tombstone.deletion.matches(labels));
+        let meant = self.list.iter().filter(|tombstone| holds(tombstone) && tombstone.deletion.matches(labels));
         joined(meant.map(|tombstone| (tombstone.deletion.start, tombstone.deletion.end)).collect())
     }
 
     /// Whether any holds for a block with samples in these times.
     pub(crate) fn touch(&self, block: u64, min_time: i64, max_time: i64) -> bool {
-        self.0.iter().any(|tombstone| {
+        self.list.iter().any(|tombstone| {
             tombstone.up_to >= block
                 && tombstone.deletion.start <= max_time
                 && tombstone.deletion.end >= min_time
@@ -139,12 +143,13 @@ mod tests {
     }
 
     fn check(block: u64, name: &str, expected: &[(i64, i64)]) {
-        let all = Tombstones(vec![
+        let list = vec![
             tombstone(1, 5, "a", 10, 20),
             tombstone(2, 7, "a", 21, 30),
             tombstone(3, 7, "a", 50, i64::MAX),
             tombstone(4, 9, "b", i64::MIN, i64::MAX),
-        ]);
+        ];
+        let all = Tombstones { list, last: Position::default() };
         let labels = Labels::from_pairs([("__name__", name)]);
         assert_eq!(all.spans(block, &labels), expected);
     }
