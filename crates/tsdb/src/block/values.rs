@@ -292,7 +292,7 @@ mod tests {
     fn noise(index: usize) -> u64 {
         let mixed = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        ((mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) >> 20)
+        (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) >> 20
     }
 
     #[test]
@@ -431,6 +431,7 @@ mod tests {
             (&[2, 0, 0, 0, 65], 3, "a column of integers that is cut off"),
             (&[2, 0, 64, 0, 0], 3, "a column of integers without a head"),
             (&[2, 0, 0, 0, 0, 1], 3, "bytes after a column of integers"),
+            (&[2, 0, 5, 0, 2, 0, 4], 3, "a column of integers that is cut off"),
             (&[5, 0xff, 0x80, 0xff], 3, "XORed values that are cut off"),
         ] {
             assert_eq!(decode(bytes, count), Some(CodecError(expected)), "{bytes:?}");

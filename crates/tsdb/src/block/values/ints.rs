@@ -457,7 +457,9 @@ fn unpack<'a>(
     }
     let stills = if head.has(STILLS) { Some(cursor.take(moves.div_ceil(8))?) } else { None };
     let packed = stills.map_or(moves, |stills| stills.iter().map(|byte| byte.count_ones() as usize).sum());
-    if packed > moves {
+    let is_past_the_end =
+        stills.is_some_and(|stills| !moves.is_multiple_of(8) && stills[moves / 8] >> (moves % 8) != 0);
+    if packed > moves || is_past_the_end {
         return None;
     }
     patches.clear();
