@@ -2,12 +2,16 @@
 
 #[path = "store/bounds.rs"]
 mod bounds;
+#[path = "store/copies.rs"]
+mod copies;
 #[path = "store/damage.rs"]
 mod damage;
 #[path = "store/faults.rs"]
 mod faults;
 #[path = "store/fixture.rs"]
 mod fixture;
+#[path = "store/labels.rs"]
+mod labels;
 #[path = "store/model.rs"]
 mod model_test;
 #[path = "store/reading.rs"]
