@@ -14,6 +14,8 @@ mod oracle;
 mod pair;
 mod simulator;
 mod snmp;
+mod store;
 mod store_crash;
+mod store_formats;
 mod store_tools;
 mod usm;

@@ -8,7 +8,7 @@ use crate::shell::{cargo, run, target};
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
 pub(crate) struct BenchArguments {
-    /// `agent`, `ingest`, `snmp`, or `snmp-minute`: of the latter only the ten thousand devices in one agent.
+    /// `agent`, `ingest`, `store`, `snmp`, or `snmp-minute`: of the latter only the ten thousand devices in one agent.
     name: String,
     /// One JSON object a line instead of a table.
     #[arg(long)]
@@ -20,7 +20,7 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<()> {
     let peers = setup::run()?;
     // The agent alone is measured as it is shipped: link-time optimisation over everything takes minutes.
     let dist = match &*arguments.name {
-        "ingest" => crate::dist::folder(),
+        "ingest" | "store" => crate::dist::folder(),
         _ => crate::dist::run(&["pantau-agent"])?,
     };
     let mut words = vec!["run", "--quiet", "--release", "-p", "pantau-tests", "--bin", "bench"];
@@ -28,6 +28,9 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<()> {
         // The crates beside ours; nothing else is built with them.
         words.extend(["--features", "bench-peers"]);
     } else {
+        if arguments.name == "store" {
+            words.extend(["--features", "bench-store"]);
+        }
         run(&mut cargo(&["build", "--quiet", "--release", "-p", "pantau-collector", "--bins"]))?;
     }
     words.extend(["--", &arguments.name]);

@@ -13,6 +13,8 @@ use crate::bench::stream::random_unit;
 
 /// Series of one host.
 pub const PER_HOST: usize = 500;
+/// Of these: `node_cpu_seconds_total`.
+pub const PROCESSOR_SERIES: usize = 128;
 
 /// How a series moves from one round to the next.
 #[derive(Clone, Copy)]
