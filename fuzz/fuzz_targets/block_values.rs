@@ -5,8 +5,8 @@
 use libfuzzer_sys::fuzz_target;
 use tsdb::probe::{Columns, decode_records, encode_records};
 
-/// A column of whole numbers through pco begins like this: form, unit, head, pco's version, its mode.
-const DENSE: [u8; 6] = [2, 0, 0x20, 4, 1, 0];
+/// A column of whole numbers through pco begins like this: form, unit, head, base, pco's version, its mode.
+const DENSE: [u8; 7] = [2, 0, 0x20, 0, 4, 1, 0];
 
 fuzz_target!(|data: &[u8]| {
     let Some((&[kind, low, high], bytes)) = data.split_first_chunk() else { return };

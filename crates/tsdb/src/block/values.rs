@@ -335,6 +335,14 @@ mod tests {
     }
 
     #[test]
+    fn pco_sees_steps_not_units() {
+        // Mostly near one level: fewer bits than its span, and all multiples of 4096.
+        let near = |index: usize| (noise(index) % 16 * (noise(index + 7) % 16) * 4096) as f64 + 8e9;
+        let [fresh, compacted] = check(&many(8000, near));
+        assert!(compacted * 10 < fresh * 9 && fresh < 8000 + 30, "{fresh} {compacted}");
+    }
+
+    #[test]
     fn a_reset_or_a_gap_does_not_widen_all_others() {
         let counter = |index: usize| (index * 100 + noise(index) as usize % 50) as f64;
         let plain = check(&many(480, |index| 1e9 + counter(index)))[0];
@@ -427,7 +435,7 @@ mod tests {
             (&[3, 0, 2, 0], 3, "exceptions that are none"),
             (&[3, 0, 1, 1], 3, "exceptions that are none"),
             (&[9], 3, "a form of values that does not exist"),
-            (&[2, 0, 32, 4, 1, 0x10], 3, "a pco column of a variant that is never written"),
+            (&[2, 0, 32, 0, 4, 1, 0x10], 3, "a pco column of a variant that is never written"),
             (&[2, 0, 0, 0, 65], 3, "a column of integers that is cut off"),
             (&[2, 0, 64, 0, 0], 3, "a column of integers without a head"),
             (&[2, 0, 0, 0, 0, 1], 3, "bytes after a column of integers"),
@@ -452,7 +460,7 @@ mod tests {
     /// Columns that are mostly of one kind, as real ones are.
     fn any_column() -> impl Strategy<Value = Vec<f64>> {
         let run = |scale: i32| {
-            (any::<i32>(), proptest::collection::vec((0..50i32, any_value()), 1..400)).prop_map(
+            (any::<i32>(), proptest::collection::vec((0..50i32, any_value()), 1..900)).prop_map(
                 move |(first, steps)| {
                     let mut sum = i64::from(first);
                     let next = |(step, odd)| {

@@ -95,7 +95,7 @@ fn bits_and_differences() {
 #[test]
 fn pco_columns_are_read() {
     let counter = |index: u32| f64::from(index * 1000 + index * index % 997) / 100.0;
-    let hex = "02022200d20f 0401003500101dfcffffffffff7f802c000000000000000810e7030000\
+    let hex = "02022200d20f 00 0401003500101dfcffffffffff7f802c000000000000000810e7030000\
                00000080006b7901f526e672224e30ea059a00";
     check_reading(hex, &many(100, counter));
 }

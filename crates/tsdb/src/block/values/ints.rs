@@ -76,10 +76,13 @@ impl IntEncoder {
         let order = self.choose_order(numbers, centre);
         changes(numbers, order, &mut self.changes);
         let start = out.len();
-        let factor = self.put_packed(numbers, order, if order == 0 { centre } else { 0 }, out);
+        let centre = if order == 0 { centre } else { 0 };
+        let factor = self.put_packed(numbers, order, centre, out);
         let try_dense = coding == Coding::Compacted && self.changes.len() >= dense::COUNT_MIN;
         if try_dense && out.len() - start > DENSE_MIN {
-            self.put_dense(numbers, order, factor, start, out);
+            // Where no factor is out, pco finds the level by itself.
+            let base = if factor == Factor::ONE { 0 } else { centre };
+            self.put_dense(numbers, order, (base, factor), start, out);
         }
     }
 
@@ -159,17 +162,25 @@ impl IntEncoder {
         bits::put(self.reduced.iter().map(|&number| number as u64), plan.width, out);
     }
 
-    /// Replaces the packed column at `start` by a pco one where that is smaller.
-    fn put_dense(&mut self, numbers: &[i64], order: usize, known: Factor, start: usize, out: &mut Vec<u8>) {
-        // Values keep their level in pco; changes have none.
-        let factor = if order == 0 { Factor::ONE } else { known };
-        if factor != Factor::ONE {
-            self.changes.iter_mut().for_each(|change| *change = factor.divide(*change));
+    /// Replaces the packed column at `start` by a pco one where that is smaller by a bit: it takes twice the time to read.
+    fn put_dense(
+        &mut self,
+        numbers: &[i64],
+        order: usize,
+        lattice: (i64, Factor),
+        start: usize,
+        out: &mut Vec<u8>,
+    ) {
+        let (base, factor) = lattice;
+        if base != 0 || factor != Factor::ONE {
+            self.changes.iter_mut().for_each(|change| *change = factor.divide(change.wrapping_sub(base)));
         }
         self.other.clear();
         let head = order as u8 | DENSE | if factor == Factor::ONE { 0 } else { FACTOR };
         put_head(head, numbers, order, factor.value(), &mut self.other);
-        if dense::encode(&self.changes, &mut self.other) && self.other.len() < out.len() - start {
+        varint::put_signed(&mut self.other, base);
+        let packed = out.len() - start;
+        if dense::encode(&self.changes, &mut self.other) && self.other.len() < packed - packed / 64 {
             out.truncate(start);
             out.extend_from_slice(&self.other);
         }
@@ -376,9 +387,12 @@ impl IntDecoder {
         numbers.clear();
         let mut stills = None;
         if head.has(DENSE) {
+            let base = cursor.signed().ok_or(CodecError("a pco column without a base"))?;
             dense::decode(cursor.take_rest(), moves, numbers)?;
-            if head.factor != 1 {
-                numbers.iter_mut().for_each(|number| *number = number.wrapping_mul(head.factor));
+            if base != 0 || head.factor != 1 {
+                numbers
+                    .iter_mut()
+                    .for_each(|number| *number = base.wrapping_add(number.wrapping_mul(head.factor)));
             }
         } else {
             stills = unpack(&head, moves, &mut cursor, &mut self.patches, numbers)
