@@ -1,30 +1,45 @@
-//! The samples in memory: one lock over all series' chunks, held for as long as one batch takes to apply.
+//! The samples in memory: series in slots, slots in pages, pages in groups that have a lock each.
 //!
-//! In: batches, on the journal's thread only (and on the opener's, during replay). Out: copies for readers, taken under the
-//! read lock, so that a reader sees a batch whole or not at all and never holds the lock while it decodes.
+//! In: batches, on the journal's thread only (and on the opener's, during replay). A batch is applied series by series, so a reader may
+//! see some of it and not yet the rest (`docs/decisions/0012-a-batch-becomes-readable-series-by-series.md`); a single series is never
+//! seen half changed. Out: copies for readers, each taken under its group's lock for the time of that one copy: neither a reader of many
+//! series nor a flush keeps the next batch waiting.
 //!
-//! The floor is the time before which nothing is kept: retention and the bounds on memory and disk raise it, nothing lowers
-//! it. Chunks that lie wholly below go in a sweep; what is left below within a chunk is hidden from readers.
+//! A flush freezes what lies before its boundary, between two batches: from then on it changes by deletion only, and what comes
+//! before the boundary waits behind it, readable ([`crate::series`]). When the frozen part stands in published blocks, it is dropped.
+//!
+//! The floor is the time before which nothing is kept: retention raises it, nothing lowers it. Chunks that lie wholly below go in a
+//! sweep; what is left below within a chunk is hidden from readers.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
-use model::Timestamp;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use journal::Position;
+use model::{Columns, Timestamp};
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::SeriesRef;
 use crate::chunk::Sealer;
-use crate::record::BatchSample;
-use crate::series::{Outcome, Series};
+use crate::manifest::Checkpoint;
+use crate::record::{BatchHistogram, BatchSample};
+use crate::series::{Outcome, Series, Tally};
 
 /// Series per page of slots: pages neither move nor are copied when the table grows.
 const PAGE: usize = 1024;
 
-/// Ages are told apart in steps of this many milliseconds when memory must be freed.
-const AGE_STEP_MS: i64 = 60_000;
+/// Pages per group: batches come in slot order or in none, and in either case should seldom change locks.
+const GROUP_PAGES: usize = 32;
+
+const GROUP: usize = PAGE * GROUP_PAGES;
+
+/// Groups stand in buckets, each twice as large as the one before it: enough for all slots that 32 bits can number.
+const BUCKETS: usize = 18;
 
 /// An open chunk that got nothing for this long gives spare memory back.
 const IDLE_MS: i64 = 3_600_000;
+
+/// Nothing is frozen.
+const THAWED: i64 = i64::MIN;
 
 /// A sample whose series has another value at its time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,18 +54,20 @@ pub struct Conflict {
     pub other: f64,
 }
 
-/// What became of a batch's samples.
+/// What became of a batch's samples and native histograms; but for `stored`, each figure counts both.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Written {
-    /// New samples, out-of-order ones included.
+    /// New samples, out-of-order ones included, without histograms.
     pub stored: usize,
-    /// Of `stored`: those that were older than their series' latest sample.
+    /// New native histograms, out-of-order ones included.
+    pub histograms: usize,
+    /// Of `stored` and `histograms`: those that were older than their series' latest one.
     pub out_of_order: usize,
     /// Samples that were there already, bit for bit.
     pub duplicates: usize,
     /// Samples whose time had another value; the documented rule chose which stays.
     pub conflicts: usize,
-    /// The first of these; none in sums.
+    /// The first of these that is no histogram; none in sums.
     pub first_conflict: Option<Conflict>,
     /// Samples before the floor: the store no longer keeps that time.
     pub too_old: usize,
@@ -59,6 +76,7 @@ pub struct Written {
 impl Written {
     pub(crate) fn add(&mut self, other: Self) {
         self.stored += other.stored;
+        self.histograms += other.histograms;
         self.out_of_order += other.out_of_order;
         self.duplicates += other.duplicates;
         self.conflicts += other.conflicts;
@@ -67,86 +85,135 @@ impl Written {
 }
 
 #[derive(Debug)]
-pub(crate) struct Data {
-    pages: Vec<Vec<Series>>,
-    sealer: Sealer,
-    series_bytes: usize,
-    samples: usize,
-    /// May lie before what is still there: a sweep finds the true one.
-    min_time: i64,
-    /// The earliest time that was written since the latest sweep began.
-    min_written: i64,
-    max_time: i64,
+struct Page {
+    series: Vec<Series>,
+    /// What lies before it is frozen. A page's own, so that what is frozen can be dropped page by page.
+    boundary: i64,
 }
 
 #[derive(Debug)]
-pub(crate) struct Head {
-    data: RwLock<Data>,
-    floor: AtomicI64,
-    /// As of the last apply or sweep; may be read without the lock.
-    bytes: AtomicUsize,
-    samples: AtomicUsize,
-    min_time: AtomicI64,
-    max_time: AtomicI64,
-    /// One sweep at a time.
-    sweeping: Mutex<()>,
+struct Group {
+    pages: Vec<Page>,
+    sealer: Sealer,
+    /// That of pages to come.
+    boundary: i64,
 }
 
-/// What a sweep dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Swept {
-    pub(crate) samples: usize,
-    pub(crate) bytes: usize,
-}
-
-impl Data {
-    pub(crate) fn get(&self, series: SeriesRef) -> Option<&Series> {
-        self.pages.get(series.slot() / PAGE)?.get(series.slot() % PAGE).filter(|have| have.id == series.id())
+impl Group {
+    fn new(span: i64, boundary: i64) -> Self {
+        Self { pages: Vec::new(), sealer: Sealer::new(span), boundary }
     }
 
-    /// The series' place, made or taken over if need be.
-    fn get_mut(&mut self, series: SeriesRef) -> (&mut Series, &mut Sealer) {
-        let (page, at) = (series.slot() / PAGE, series.slot() % PAGE);
-        if self.pages.get(page).is_none_or(|page| page.len() <= at) {
-            self.grow(page, at);
+    fn get(&self, series: SeriesRef) -> Option<&Series> {
+        let at = series.slot() % GROUP;
+        self.pages.get(at / PAGE)?.series.get(at % PAGE).filter(|have| have.id == series.id())
+    }
+
+    /// The series' place, made or taken over if need be, with what is frozen there.
+    #[inline]
+    fn get_mut(&mut self, series: SeriesRef, tally: &mut Tally) -> (&mut Series, i64, &mut Sealer) {
+        let at = series.slot() % GROUP;
+        let (page, at) = (at / PAGE, at % PAGE);
+        if self.pages.get(page).is_none_or(|page| page.series.len() <= at) {
+            self.grow(page, at, tally);
         }
-        let place = &mut self.pages[page][at];
+        let Page { series: places, boundary } = &mut self.pages[page];
+        let place = &mut places[at];
         if place.id != series.id() {
             assert!(place.is_empty(), "a slot is given away only when its series has no samples");
             *place = Series::new(series.id());
         }
-        (place, &mut self.sealer)
+        (place, *boundary, &mut self.sealer)
     }
 
     #[cold]
-    fn grow(&mut self, page: usize, at: usize) {
+    fn grow(&mut self, page: usize, at: usize, tally: &mut Tally) {
         while self.pages.len() <= page {
-            self.pages.push(Vec::with_capacity(PAGE));
+            self.pages.push(Page { series: Vec::with_capacity(PAGE), boundary: self.boundary });
+            tally.bytes += (PAGE * size_of::<Series>()) as isize;
         }
-        self.pages[page].resize_with(at + 1, || Series::new(u32::MAX));
-    }
-
-    fn bytes(&self) -> usize {
-        self.series_bytes + self.sealer.bytes() + self.pages.len() * PAGE * size_of::<Series>()
+        self.pages[page].series.resize_with(at + 1, || Series::new(u32::MAX));
     }
 }
 
+/// A group that is being changed; remembers what its shared columns took before.
+struct Held<'a> {
+    number: usize,
+    group: RwLockWriteGuard<'a, Group>,
+    sealer_bytes: usize,
+}
+
+impl<'a> Held<'a> {
+    fn new(number: usize, group: &'a RwLock<Group>) -> Self {
+        let group = group.write();
+        Self { number, sealer_bytes: group.sealer.bytes(), group }
+    }
+
+    fn release(self, tally: &mut Tally) {
+        tally.bytes += self.group.sealer.bytes() as isize - self.sealer_bytes as isize;
+    }
+}
+
+/// What is true between two batches. Held while one is applied.
+#[derive(Debug)]
+struct Applied {
+    /// The record that was applied last.
+    position: Position,
+    /// Set from a freeze until what is frozen was dropped.
+    frozen: Option<Checkpoint>,
+    /// The earliest time that was written since the latest sweep began.
+    min_written: i64,
+}
+
+/// What a reader asks for single series.
+pub(crate) type Data = Head;
+
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// The finest cell of the blocks' grid, in milliseconds.
+    span: i64,
+    applied: Mutex<Applied>,
+    buckets: [OnceLock<Box<[RwLock<Group>]>>; BUCKETS],
+    floor: AtomicI64,
+    bytes: AtomicUsize,
+    samples: AtomicUsize,
+    histograms: AtomicUsize,
+    /// May lie before what is still there: a sweep finds the true one.
+    min_time: AtomicI64,
+    max_time: AtomicI64,
+    /// One walk that drops things at a time.
+    sweeping: Mutex<()>,
+}
+
+/// What a walk dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    pub(crate) samples: usize,
+    pub(crate) histograms: usize,
+    pub(crate) bytes: usize,
+}
+
+/// The bucket of a group, and its place in there.
+fn place_of(group: usize) -> (usize, usize) {
+    let bucket = (group + 1).ilog2();
+    (bucket as usize, group + 1 - (1 << bucket))
+}
+
 impl Head {
-    pub(crate) fn new() -> Self {
-        let data = Data {
-            pages: Vec::new(),
-            sealer: Sealer::default(),
-            series_bytes: 0,
-            samples: 0,
-            min_time: i64::MAX,
-            min_written: i64::MAX,
-            max_time: i64::MIN,
-        };
+    /// For blocks in a grid with cells of so many milliseconds.
+    pub(crate) fn new(span: i64) -> Self {
         Self {
-            data: RwLock::new(data),
+            span,
+            applied: Mutex::new(Applied {
+                position: Position::default(),
+                frozen: None,
+                min_written: i64::MAX,
+            }),
+            buckets: Default::default(),
             floor: AtomicI64::new(i64::MIN),
             bytes: AtomicUsize::new(0),
             samples: AtomicUsize::new(0),
+            histograms: AtomicUsize::new(0),
             min_time: AtomicI64::new(i64::MAX),
             max_time: AtomicI64::new(i64::MIN),
             sweeping: Mutex::new(()),
@@ -168,119 +235,296 @@ impl Head {
         self.bytes.load(Relaxed)
     }
 
+    /// Samples; one that stands at the time of a frozen one, which it beats, counts beside that until the frozen part is dropped.
     pub(crate) fn samples(&self) -> usize {
         self.samples.load(Relaxed)
     }
 
-    /// The latest time that any sample ever had.
+    /// Native histograms.
+    pub(crate) fn histograms(&self) -> usize {
+        self.histograms.load(Relaxed)
+    }
+
+    fn holds_nothing(&self) -> bool {
+        self.samples() == 0 && self.histograms() == 0
+    }
+
+    /// The latest time that any sample ever had; none while there is no sample.
     pub(crate) fn max_time(&self) -> Option<i64> {
-        Some(self.max_time.load(Relaxed)).filter(|_| self.samples() > 0)
+        Some(self.max_time.load(Relaxed)).filter(|_| !self.holds_nothing())
     }
 
     /// The earliest time that is readable, or one shortly before it.
     pub(crate) fn min_time(&self) -> Option<i64> {
-        Some(self.min_time.load(Relaxed).max(self.floor())).filter(|_| self.samples() > 0)
+        Some(self.min_time.load(Relaxed).max(self.floor())).filter(|_| !self.holds_nothing())
     }
 
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Data> {
-        self.data.read()
+    /// What is asked for single series; takes no lock until then.
+    pub(crate) fn read(&self) -> &Data {
+        self
     }
 
-    /// Applies a batch; readers see all of it or nothing.
-    pub(crate) fn apply(&self, samples: &[BatchSample]) -> Written {
+    /// A series, locked together with its group against the writer: let it go soon, and ask for no other one meanwhile.
+    pub(crate) fn get(&self, series: SeriesRef) -> Option<MappedRwLockReadGuard<'_, Series>> {
+        RwLockReadGuard::try_map(self.group(series.slot() / GROUP)?.read(), |group| group.get(series)).ok()
+    }
+
+    fn group(&self, number: usize) -> Option<&RwLock<Group>> {
+        let (bucket, at) = place_of(number);
+        self.buckets.get(bucket)?.get()?.get(at)
+    }
+
+    /// The same, made if need be. For whoever holds `applied`: new groups are frozen as the others are.
+    fn group_or_new(&self, number: usize, applied: &Applied) -> &RwLock<Group> {
+        let (bucket, at) = place_of(number);
+        let boundary = applied.frozen.map_or(THAWED, |frozen| frozen.boundary);
+        let group = || RwLock::new(Group::new(self.span, boundary));
+        &self.buckets[bucket].get_or_init(|| (0..1usize << bucket).map(|_| group()).collect())[at]
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &RwLock<Group>> {
+        self.buckets.iter().map_while(OnceLock::get).flatten()
+    }
+
+    /// Applies a batch, the record at a position. What is older than `covered_below` stands in blocks already and is passed over.
+    pub(crate) fn apply(
+        &self,
+        at: Position,
+        samples: &[BatchSample],
+        histograms: &[BatchHistogram],
+        covered_below: i64,
+    ) -> Written {
         let floor = self.floor();
-        let (mut written, mut bytes) = (Written::default(), 0isize);
-        let mut data = self.data.write();
-        let (mut min_written, mut max_time) = (data.min_written, data.max_time);
+        let mut applied = self.applied.lock();
+        let (mut written, mut tally) = (Written::default(), Tally::default());
+        let (mut min, mut max) = (i64::MAX, i64::MIN);
+        let mut held: Option<Held<'_>> = None;
         for &(series, time, value) in samples {
             let time = time.as_millis();
-            if time < floor {
-                written.too_old += 1;
+            if time < covered_below || time < floor {
+                written.too_old += usize::from(time >= covered_below);
                 continue;
             }
-            min_written = min_written.min(time);
-            max_time = max_time.max(time);
-            let (place, sealer) = data.get_mut(series);
-            match place.push(time, value, sealer, &mut bytes) {
+            (min, max) = (min.min(time), max.max(time));
+            let group = self.hold(&mut held, series, &applied, &mut tally);
+            let (place, boundary, sealer) = group.get_mut(series, &mut tally);
+            match place.push(time, value, boundary, sealer, &mut tally) {
                 Outcome::Appended => written.stored += 1,
-                Outcome::Late => {
-                    written.stored += 1;
-                    written.out_of_order += 1;
-                }
-                Outcome::Duplicate => written.duplicates += 1,
-                Outcome::Conflict { old, replaced } => {
-                    written.conflicts += 1;
-                    written
-                        .first_conflict
-                        .get_or_insert_with(|| conflict(series, time, value, old, replaced));
-                }
+                outcome => late(&mut written, outcome, (series, time, value)),
             }
         }
-        data.min_written = min_written;
-        data.min_time = data.min_time.min(min_written);
-        data.max_time = max_time;
-        data.samples += written.stored;
-        data.series_bytes = data.series_bytes.wrapping_add_signed(bytes);
-        self.publish(&data);
+        for (series, time, bytes) in histograms {
+            let time = time.as_millis();
+            if time < covered_below || time < floor {
+                written.too_old += usize::from(time >= covered_below);
+                continue;
+            }
+            (min, max) = (min.min(time), max.max(time));
+            let group = self.hold(&mut held, *series, &applied, &mut tally);
+            let (place, boundary, _) = group.get_mut(*series, &mut tally);
+            let outcome = place.push_histogram(time, bytes, boundary, &mut tally);
+            written.histograms += usize::from(matches!(outcome, Outcome::Appended | Outcome::Late));
+            written.out_of_order += usize::from(outcome == Outcome::Late);
+            written.duplicates += usize::from(outcome == Outcome::Duplicate);
+            written.conflicts += usize::from(matches!(outcome, Outcome::Conflict { .. }));
+        }
+        if let Some(held) = held {
+            held.release(&mut tally);
+        }
+        self.add(&tally);
+        applied.position = at;
+        applied.min_written = applied.min_written.min(min);
+        self.min_time.fetch_min(min, Relaxed);
+        self.max_time.fetch_max(max, Relaxed);
         written
     }
 
-    fn publish(&self, data: &Data) {
-        self.bytes.store(data.bytes(), Relaxed);
-        self.samples.store(data.samples, Relaxed);
-        self.min_time.store(data.min_time, Relaxed);
-        self.max_time.store(data.max_time, Relaxed);
+    /// The group of a series, whose lock is kept until a series of another one comes.
+    #[inline]
+    fn hold<'a, 'h>(
+        &'a self,
+        held: &'h mut Option<Held<'a>>,
+        series: SeriesRef,
+        applied: &Applied,
+        tally: &mut Tally,
+    ) -> &'h mut Group {
+        let number = series.slot() / GROUP;
+        if held.as_ref().is_none_or(|held| held.number != number) {
+            if let Some(held) = held.take() {
+                held.release(tally);
+            }
+            *held = Some(Held::new(number, self.group_or_new(number, applied)));
+        }
+        &mut held.as_mut().expect("it was just put there").group
     }
 
-    /// The floor that would free at least so many bytes (or everything).
-    pub(crate) fn floor_to_free(&self, bytes: usize) -> i64 {
-        let mut ages = BTreeMap::new();
-        for page in 0.. {
-            let data = self.data.read();
-            let Some(page) = data.pages.get(page) else { break };
-            for series in page {
-                series.ages(|last, bytes| *ages.entry(last.div_euclid(AGE_STEP_MS)).or_insert(0) += bytes);
+    fn add(&self, tally: &Tally) {
+        let add = |figure: &AtomicUsize, change: isize| figure.fetch_add(change as usize, Relaxed); // wraps as it should
+        add(&self.bytes, tally.bytes);
+        add(&self.samples, tally.samples);
+        add(&self.histograms, tally.histograms);
+    }
+
+    /// Freezes what lies before a boundary, between two batches: see the module's text. While something is frozen already, nothing
+    /// changes. Answers what is frozen.
+    pub(crate) fn freeze(&self, boundary: i64) -> Checkpoint {
+        let _alone = self.sweeping.lock();
+        let mut applied = self.applied.lock();
+        if let Some(frozen) = applied.frozen {
+            return frozen;
+        }
+        let frozen = Checkpoint { position: applied.position, boundary };
+        applied.frozen = Some(frozen);
+        for group in self.groups() {
+            let mut group = group.write();
+            group.boundary = boundary;
+            group.pages.iter_mut().for_each(|page| page.boundary = boundary);
+        }
+        frozen
+    }
+
+    /// What is frozen, if anything is.
+    pub(crate) fn frozen(&self) -> Option<Checkpoint> {
+        self.applied.lock().frozen
+    }
+
+    /// Appends a series' frozen samples and histograms.
+    pub(crate) fn read_frozen(
+        &self,
+        series: SeriesRef,
+        boundary: i64,
+        columns: &mut Columns,
+        histograms: &mut Vec<(Timestamp, Arc<[u8]>)>,
+    ) {
+        if let Some(series) = self.get(series) {
+            series.read_before(boundary, columns, histograms);
+        }
+    }
+
+    /// Forgets what is frozen, page by page: it stands in published blocks. What came behind it takes its place.
+    pub(crate) fn drop_frozen(&self) -> Swept {
+        let _alone = self.sweeping.lock();
+        let Some(frozen) = self.applied.lock().frozen.take() else { return Swept::default() };
+        self.walk(true, |page, sealer, tally| {
+            if std::mem::replace(&mut page.boundary, THAWED) == frozen.boundary {
+                for series in &mut page.series {
+                    series.drop_frozen(frozen.boundary, sealer, tally);
+                }
+            }
+        })
+    }
+
+    /// Removes the samples and histograms of some series in a span (inclusive). Answers how many.
+    pub(crate) fn delete(
+        &self,
+        at: Position,
+        series: impl IntoIterator<Item = SeriesRef>,
+        start: i64,
+        end: i64,
+    ) -> Swept {
+        let mut applied = self.applied.lock();
+        applied.position = at;
+        let (mut tally, mut held) = (Tally::default(), None);
+        for series in series {
+            if self.get_is_none(series, &held) {
+                continue;
+            }
+            let (place, _, sealer) =
+                self.hold(&mut held, series, &applied, &mut tally).get_mut(series, &mut Tally::default());
+            place.remove(start, end, sealer, &mut tally);
+        }
+        if let Some(held) = held {
+            held.release(&mut tally);
+        }
+        self.add(&tally);
+        Swept::from(&tally)
+    }
+
+    /// Whether there is no such series here, looked up without waiting for a lock that is held.
+    fn get_is_none(&self, series: SeriesRef, held: &Option<Held<'_>>) -> bool {
+        match held {
+            Some(held) if held.number == series.slot() / GROUP => held.group.get(series).is_none(),
+            _ => self.group(series.slot() / GROUP).is_none_or(|group| group.read().get(series).is_none()),
+        }
+    }
+
+    /// Calls back for every page, under its group's lock, which is let go after each; then settles the figures. `thaw`: pages to
+    /// come have nothing frozen.
+    fn walk(&self, thaw: bool, mut each: impl FnMut(&mut Page, &mut Sealer, &mut Tally)) -> Swept {
+        self.applied.lock().min_written = i64::MAX; // from now on: what this walk may have passed already
+        let (mut all, mut min_time) = (Tally::default(), i64::MAX);
+        for group in self.groups() {
+            for page in 0.. {
+                let mut held = Held::new(0, group);
+                let Group { pages, sealer, boundary } = &mut *held.group;
+                let mut tally = Tally::default();
+                let Some(page) = pages.get_mut(page) else {
+                    if thaw {
+                        *boundary = THAWED;
+                    }
+                    sealer.sweep();
+                    held.release(&mut tally);
+                    self.add(&tally);
+                    all.bytes += tally.bytes;
+                    break;
+                };
+                each(page, sealer, &mut tally);
+                min_time = page.series.iter().filter_map(Series::first).fold(min_time, i64::min);
+                held.release(&mut tally);
+                self.add(&tally);
+                all.bytes += tally.bytes;
+                all.samples += tally.samples;
+                all.histograms += tally.histograms;
             }
         }
-        let mut freed = 0;
-        for (step, bytes_of_step) in ages {
-            freed += bytes_of_step;
-            if freed >= bytes {
-                return step.saturating_add(1).saturating_mul(AGE_STEP_MS);
-            }
-        }
-        self.max_time.load(Relaxed).saturating_add(1)
+        let applied = self.applied.lock();
+        self.min_time.store(applied.min_written.min(min_time), Relaxed);
+        Swept::from(&all)
     }
 
     /// Drops what lies below the floor, page by page, so that neither writer nor readers wait for long.
     pub(crate) fn sweep(&self) -> Swept {
         let _alone = self.sweeping.lock();
         let floor = self.floor();
-        let mut swept = Swept::default();
-        let mut min_time = i64::MAX;
-        self.data.write().min_written = i64::MAX; // from now on: what this walk may have passed already
-        for page in 0.. {
-            let mut data = self.data.write();
-            let idle_before = data.max_time.saturating_sub(IDLE_MS);
-            let Some(series_of_page) = data.pages.get_mut(page) else { break };
-            let (mut dropped, mut freed) = (0, 0);
-            for series in series_of_page {
-                let before = series.heap_bytes();
-                dropped += series.sweep(floor, idle_before);
-                freed += before - series.heap_bytes();
-                min_time = series.span().map_or(min_time, |span| min_time.min(span.0));
+        let idle_before = self.max_time.load(Relaxed).saturating_sub(IDLE_MS);
+        self.walk(false, |page, _, tally| {
+            for series in &mut page.series {
+                series.sweep(floor, idle_before, tally);
             }
-            data.samples -= dropped;
-            data.series_bytes -= freed;
-            swept.samples += dropped;
-            swept.bytes += freed;
-            self.bytes.store(data.bytes(), Relaxed);
+        })
+    }
+
+    /// Chunks of all series, open ones included. Walks them all.
+    pub(crate) fn chunks(&self) -> usize {
+        let of_group = |group: &RwLock<Group>| -> usize {
+            group.read().pages.iter().flat_map(|page| &page.series).map(Series::chunks).sum()
+        };
+        self.groups().map(of_group).sum()
+    }
+}
+
+impl From<&Tally> for Swept {
+    /// What is less than before.
+    fn from(tally: &Tally) -> Self {
+        let less = |change: isize| usize::try_from(-change).unwrap_or_default();
+        Self { samples: less(tally.samples), histograms: less(tally.histograms), bytes: less(tally.bytes) }
+    }
+}
+
+/// What is not simply appended.
+#[cold]
+fn late(written: &mut Written, outcome: Outcome, (series, time, value): (SeriesRef, i64, f64)) {
+    match outcome {
+        Outcome::Appended => written.stored += 1,
+        Outcome::Late => {
+            written.stored += 1;
+            written.out_of_order += 1;
         }
-        let mut data = self.data.write();
-        data.min_time = data.min_written.min(min_time);
-        data.sealer.sweep();
-        self.publish(&data);
-        swept
+        Outcome::Duplicate => written.duplicates += 1,
+        Outcome::Conflict { old, replaced } => {
+            written.conflicts += 1;
+            written.first_conflict.get_or_insert_with(|| conflict(series, time, value, old, replaced));
+        }
     }
 }
 
@@ -293,7 +537,12 @@ fn conflict(series: SeriesRef, time: i64, value: f64, old: u64, replaced: bool) 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::series::beats;
 
     fn batch(series: u32, times: std::ops::Range<i64>) -> Vec<BatchSample> {
         times
@@ -305,17 +554,16 @@ mod tests {
 
     #[test]
     fn the_estimate_follows_what_is_added_and_dropped() {
-        let head = Head::new();
+        let head = Head::new(0);
         for series in 0..50 {
-            head.apply(&batch(series, 0..2000));
+            head.apply(Position::default(), &batch(series, 0..2000), &[], i64::MIN);
         }
         assert_eq!((head.samples(), head.min_time(), head.max_time()), (100_000, Some(0), Some(1_999_000)));
         let full = head.bytes();
-        head.raise_floor(head.floor_to_free(50_000));
+        head.raise_floor(1_440_000);
         let swept = head.sweep();
-        assert!(swept.bytes >= 45_000, "{swept:?}");
-        assert_eq!(head.samples(), 100_000 - swept.samples);
-        assert!(head.bytes() <= full - 45_000);
+        assert_eq!(swept.samples, 50 * 1440);
+        assert_eq!((head.samples(), head.bytes()), (100_000 - swept.samples, full - swept.bytes));
         head.raise_floor(2_000_000);
         head.sweep();
         assert_eq!((head.samples(), head.min_time()), (0, None));
@@ -324,10 +572,228 @@ mod tests {
 
     #[test]
     fn what_is_below_the_floor_is_counted_and_not_stored() {
-        let head = Head::new();
+        let head = Head::new(0);
         assert!(head.raise_floor(5_000));
         assert!(!head.raise_floor(4_000), "the floor never falls");
-        let written = head.apply(&batch(1, 0..10));
+        let written = head.apply(Position::default(), &batch(1, 0..10), &[], i64::MIN);
         assert_eq!(written, Written { stored: 5, too_old: 5, ..Written::default() });
+    }
+
+    /// What readers see of a series, as [`crate::select`] puts it together.
+    fn read(series: &Series) -> BTreeMap<i64, u64> {
+        let (mut columns, mut late) = (Columns::default(), Vec::new());
+        for chunk in series.sealed().iter().flat_map(|sealed| sealed.iter()) {
+            assert_eq!(chunk.first.div_euclid(SPAN), chunk.last.div_euclid(SPAN), "a chunk lies in one cell");
+            chunk.decode(&mut columns);
+        }
+        series.open.decode(&mut columns);
+        let times = columns.timestamps.iter().map(|time| time.as_millis());
+        let mut all: BTreeMap<_, _> = times.zip(columns.values.iter().map(|value| value.to_bits())).collect();
+        assert_eq!(all.len(), columns.len(), "no time stands in two chunks");
+        let replaces = series.copy_late(i64::MIN, i64::MAX, &mut late);
+        for (time, bits) in late {
+            let old = all.insert(time, bits);
+            assert!(old.is_none_or(|old| replaces && beats(f64::from_bits(bits), f64::from_bits(old))));
+        }
+        all
+    }
+
+    const SPAN: i64 = 300;
+
+    type Plain = BTreeMap<(u32, i64), u64>;
+
+    fn put(plain: &mut Plain, at: (u32, i64), bits: u64) {
+        let have = plain.entry(at).or_insert(bits);
+        if beats(f64::from_bits(bits), f64::from_bits(*have)) {
+            *have = bits;
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Write(Vec<(u32, i64, f64)>),
+        Freeze(i64),
+        Drop,
+        Delete(u32, i64, i64),
+        Sweep(i64),
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        let sample = (0..3u32, 0..1500i64, prop_oneof![(0..4i32).prop_map(f64::from), Just(f64::NAN)]);
+        let run = (0..3u32, 0..1200i64, 1..400i64, 1..4i64);
+        let run = run.prop_map(|(series, from, count, step)| {
+            (0..count).map(|i| (series, from + i * step, (i % 5) as f64)).collect()
+        });
+        prop_oneof![
+            4 => proptest::collection::vec(sample, 1..200).prop_map(Step::Write),
+            4 => run.prop_map(Step::Write),
+            2 => (0..1800i64).prop_map(Step::Freeze),
+            1 => (0..5i64).prop_map(|cell| Step::Freeze(cell * SPAN)),
+            2 => Just(Step::Drop),
+            2 => (0..3u32, 0..1500i64, 0..400i64).prop_map(|(series, from, long)| Step::Delete(series, from, from + long)),
+            1 => (0..500i64).prop_map(Step::Sweep),
+        ]
+    }
+
+    /// A head with blocks that are plain maps.
+    struct Store {
+        head: Head,
+        blocks: Plain,
+        /// What was frozen, as it stands in blocks that are not published yet.
+        taken: Plain,
+        position: u64,
+    }
+
+    impl Store {
+        fn at(&mut self) -> Position {
+            self.position += 1;
+            Position { segment: 1, offset: self.position }
+        }
+
+        fn freeze(&mut self, boundary: i64) {
+            let before = self.head.frozen();
+            let frozen = self.head.freeze(boundary);
+            if before.is_some() {
+                assert_eq!(before, Some(frozen), "what is frozen stays so");
+                return;
+            }
+            let now = Position { segment: u64::from(self.position > 0), offset: self.position };
+            assert_eq!(frozen, Checkpoint { position: now, boundary });
+            for series in 0..3 {
+                let (mut columns, mut histograms) = (Columns::default(), Vec::new());
+                self.head.read_frozen(
+                    SeriesRef::new(series, series),
+                    boundary,
+                    &mut columns,
+                    &mut histograms,
+                );
+                assert!(columns.timestamps.windows(2).all(|pair| pair[0] < pair[1]));
+                for sample in columns.iter() {
+                    assert!(sample.timestamp.as_millis() < boundary);
+                    if sample.timestamp.as_millis() < self.head.floor() {
+                        continue; // a chunk that reaches below it
+                    }
+                    self.taken.insert((series, sample.timestamp.as_millis()), sample.value.to_bits());
+                }
+            }
+        }
+
+        fn take(&mut self, step: &Step, plain: &mut Plain) {
+            match step {
+                Step::Write(samples) => {
+                    let at = self.at();
+                    let batch: Vec<BatchSample> = samples
+                        .iter()
+                        .map(|&(series, time, value)| {
+                            (SeriesRef::new(series, series), Timestamp::from_millis(time), value)
+                        })
+                        .collect();
+                    self.head.apply(at, &batch, &[], i64::MIN);
+                    let floor = self.head.floor();
+                    for &(series, time, value) in samples.iter().filter(|sample| sample.1 >= floor) {
+                        put(plain, (series, time), value.to_bits());
+                    }
+                }
+                Step::Freeze(boundary) => self.freeze(*boundary),
+                Step::Drop => {
+                    for (at, bits) in std::mem::take(&mut self.taken) {
+                        put(&mut self.blocks, at, bits);
+                    }
+                    self.head.drop_frozen();
+                }
+                Step::Delete(series, start, end) => {
+                    let at = self.at();
+                    self.head.delete(
+                        at,
+                        [SeriesRef::new(*series, *series), SeriesRef::new(9, 9)],
+                        *start,
+                        *end,
+                    );
+                    for map in [&mut self.blocks, &mut self.taken, plain] {
+                        map.retain(|&(of, time), _| of != *series || time < *start || time > *end);
+                    }
+                }
+                Step::Sweep(floor) => {
+                    self.head.raise_floor(*floor);
+                    self.head.sweep();
+                    let floor = self.head.floor();
+                    for map in [&mut self.blocks, &mut self.taken, plain] {
+                        map.retain(|&(_, time), _| time >= floor);
+                    }
+                }
+            }
+        }
+
+        fn check(&self, plain: &Plain) {
+            let (mut all, mut count, mut bytes, mut first) = (self.blocks.clone(), 0, 0, i64::MAX);
+            for id in 0..3 {
+                let Some(series) = self.head.get(SeriesRef::new(id, id)) else { continue };
+                let samples = read(&series).into_iter().filter(|(time, _)| *time >= self.head.floor());
+                samples.for_each(|(time, bits)| put(&mut all, (id, time), bits));
+                count += series.count();
+                bytes += series.heap_bytes();
+                first = first.min(series.first().unwrap_or(i64::MAX));
+            }
+            assert_eq!(&all, plain);
+            assert_eq!(self.head.samples(), count);
+            let group = self.head.group(0).expect("made by the first batch").read();
+            let pages = group.pages.len() * PAGE * size_of::<Series>();
+            assert_eq!(self.head.bytes(), bytes + group.sealer.bytes() + pages);
+            assert!(self.head.min_time().is_none_or(|min| min <= first.max(self.head.floor())));
+        }
+    }
+
+    #[test]
+    fn histograms_freeze_and_drop_as_samples_do() {
+        let head = Head::new(SPAN);
+        let series = SeriesRef::new(1, 1);
+        let mut position = 0;
+        let mut apply = |time: i64, bytes: &[u8]| {
+            position += 1;
+            let histograms = [(series, Timestamp::from_millis(time), Arc::from(bytes))];
+            head.apply(Position { segment: 1, offset: position }, &[], &histograms, i64::MIN)
+        };
+        let stored = Written { histograms: 1, ..Written::default() };
+        let late = Written { histograms: 1, out_of_order: 1, ..Written::default() };
+        let duplicate = Written { duplicates: 1, ..Written::default() };
+        let conflict = Written { conflicts: 1, ..Written::default() };
+        assert_eq!([apply(10, b"b"), apply(20, b"b"), apply(5, b"x")], [stored, stored, late]);
+        assert_eq!([apply(10, b"b"), apply(10, b"a"), apply(10, b"c")], [duplicate, conflict, conflict]);
+        let frozen = head.freeze(15);
+        assert_eq!([apply(10, b"c"), apply(10, b"b"), apply(10, b"d")], [duplicate, conflict, conflict]);
+        assert_eq!([apply(7, b"n"), apply(30, b"m")], [late, stored]);
+        let texts = |histograms: Vec<(Timestamp, Arc<[u8]>)>| -> Vec<(i64, String)> {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            histograms.into_iter().map(|(time, bytes)| (time.as_millis(), text(&bytes))).collect()
+        };
+        let all = || {
+            let mut all = Vec::new();
+            head.get(series).expect("it is there").copy_histograms(0, 25, &mut all);
+            texts(all)
+        };
+        let expected = [(5, "x"), (7, "n"), (10, "d"), (20, "b")].map(|(time, text)| (time, text.to_owned()));
+        assert_eq!(all(), expected);
+        let (mut columns, mut histograms) = (Columns::default(), Vec::new());
+        head.read_frozen(series, frozen.boundary, &mut columns, &mut histograms);
+        assert_eq!(texts(histograms), [(5, "x".to_owned()), (10, "c".to_owned())]);
+        assert_eq!(head.drop_frozen().histograms, 2);
+        assert_eq!(all(), expected[1..]);
+        assert_eq!(head.histograms(), 4);
+        let removed = head.delete(Position { segment: 2, offset: 0 }, [series], 8, 30);
+        assert_eq!((removed.histograms, head.histograms()), (3, 1));
+        assert_eq!(all(), expected[1..2]);
+    }
+
+    proptest! {
+        #[test]
+        fn head_and_blocks_together_equal_a_plain_map(steps in proptest::collection::vec(any_step(), 1..40)) {
+            let mut store = Store { head: Head::new(SPAN), blocks: Plain::new(), taken: Plain::new(), position: 0 };
+            let mut plain = Plain::new();
+            store.take(&Step::Write(vec![(0, 700, 1.0)]), &mut plain);
+            for step in &steps {
+                store.take(step, &mut plain);
+                store.check(&plain);
+            }
+        }
     }
 }

@@ -6,19 +6,42 @@
 //!
 //! Every byte may come from a damaged disk: decoding answers `None` or an error and never panics.
 
-use model::{Labels, MetricMetadata, Timestamp};
+use std::sync::Arc;
+
+use model::{Exemplar, Labels, MatchOp, Matcher, MetricMetadata, Timestamp};
 
 use crate::SeriesRef;
 use crate::definition;
 use crate::metadata;
+use crate::tombstone::Deletion;
 use crate::values::State;
 use crate::varint::{self, Cursor};
 
 /// The version that is written, and the newest that is read.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
+
+/// Entries of this version end with their samples' values.
+const VERSION_SAMPLES_ONLY: u8 = 1;
 
 /// One sample as callers hand it over.
 pub(crate) type BatchSample = (SeriesRef, Timestamp, f64);
+
+/// One native histogram as callers hand it over: opaque bytes.
+pub(crate) type BatchHistogram = (SeriesRef, Timestamp, Arc<[u8]>);
+
+/// One exemplar as callers hand it over.
+pub(crate) type BatchExemplar = (SeriesRef, Exemplar);
+
+/// What one entry holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Content<'a> {
+    pub(crate) samples: &'a [BatchSample],
+    pub(crate) histograms: &'a [BatchHistogram],
+    pub(crate) exemplars: &'a [BatchExemplar],
+    pub(crate) descriptions: &'a [(String, MetricMetadata)],
+    pub(crate) deletion: Option<&'a Deletion>,
+    pub(crate) attachment: &'a [u8],
+}
 
 /// Bytes that one sample takes at most: run (10 + 5), id (10), value (1 + 1 + 8).
 const SAMPLE_BYTES_MAX: usize = 35;
@@ -28,6 +51,20 @@ pub(crate) fn size_max(samples: usize, metadata: &[(String, MetricMetadata)], at
     let texts: usize =
         metadata.iter().map(|(metric, metadata)| metadata::encoded_max(metric, metadata)).sum();
     64 + samples * SAMPLE_BYTES_MAX + texts + attachment.len()
+}
+
+/// Bytes that histograms and exemplars take at most, but for definitions.
+pub(crate) fn extras_size_max(histograms: &[BatchHistogram], exemplars: &[BatchExemplar]) -> usize {
+    let histograms: usize = histograms.iter().map(|(_, _, bytes)| 30 + bytes.len()).sum();
+    let exemplars: usize =
+        exemplars.iter().map(|(_, exemplar)| 64 + 2 * exemplar.labels.as_bytes().len()).sum();
+    histograms + exemplars
+}
+
+/// Bytes that a deletion takes at most.
+pub(crate) fn deletion_size_max(deletion: &Deletion) -> usize {
+    let texts = deletion.matchers.iter().map(|matcher| 24 + matcher.name().len() + matcher.value().len());
+    40 + texts.sum::<usize>()
 }
 
 /// What the encoder remembers of a series.
@@ -54,6 +91,7 @@ pub(crate) struct Encoder {
     runs: Vec<u8>,
     ids: Vec<u8>,
     values: Vec<u8>,
+    extras: Vec<u8>,
 }
 
 impl Encoder {
@@ -68,14 +106,14 @@ impl Encoder {
     /// Appends a batch's payload. `labels_of` knows the labels of every series in it.
     pub(crate) fn encode(
         &mut self,
-        samples: &[BatchSample],
-        descriptions: &[(String, MetricMetadata)],
-        attachment: &[u8],
+        content: Content<'_>,
         labels_of: &mut dyn FnMut(SeriesRef) -> Labels,
         out: &mut Vec<u8>,
     ) {
+        let Content { samples, descriptions, attachment, .. } = content;
         let defined_before = self.defined;
         self.encode_samples(samples, labels_of);
+        self.encode_extras(content, labels_of);
         out.push(VERSION);
         varint::put(out, self.records);
         self.records += 1;
@@ -89,7 +127,33 @@ impl Encoder {
         varint::put(out, samples.len() as u64);
         varint::put_bytes(out, &self.runs);
         varint::put_bytes(out, &self.ids);
-        out.extend_from_slice(&self.values);
+        varint::put_bytes(out, &self.values);
+        out.extend_from_slice(&self.extras);
+    }
+
+    /// What follows the samples.
+    fn encode_extras(&mut self, content: Content<'_>, labels_of: &mut dyn FnMut(SeriesRef) -> Labels) {
+        let mut out = std::mem::take(&mut self.extras);
+        out.clear();
+        varint::put(&mut out, content.histograms.len() as u64);
+        let mut place = Place::default();
+        for (series, time, bytes) in content.histograms {
+            place.put(self.number(*series, labels_of), *time, &mut out);
+            varint::put_bytes(&mut out, bytes);
+        }
+        varint::put(&mut out, content.exemplars.len() as u64);
+        let (mut place, mut previous) = (Place::default(), Labels::empty());
+        for (series, exemplar) in content.exemplars {
+            place.put(self.number(*series, labels_of), exemplar.timestamp, &mut out);
+            out.extend_from_slice(&exemplar.value.to_bits().to_le_bytes());
+            definition::put(&mut out, &previous, &exemplar.labels);
+            previous = exemplar.labels.clone();
+        }
+        varint::put(&mut out, u64::from(content.deletion.is_some()));
+        if let Some(deletion) = content.deletion {
+            put_deletion(&mut out, deletion);
+        }
+        self.extras = out;
     }
 
     fn encode_samples(&mut self, samples: &[BatchSample], labels_of: &mut dyn FnMut(SeriesRef) -> Labels) {
@@ -147,6 +211,51 @@ impl Encoder {
     }
 }
 
+/// Series' number and time of what stands one by one, each as the change since the one before.
+#[derive(Default)]
+struct Place {
+    number: i64,
+    time: i64,
+}
+
+impl Place {
+    fn put(&mut self, number: u32, time: Timestamp, out: &mut Vec<u8>) {
+        varint::put_signed(out, i64::from(number) - self.number);
+        varint::put_signed(out, time.as_millis().wrapping_sub(self.time));
+        *self = Self { number: i64::from(number), time: time.as_millis() };
+    }
+
+    fn take(&mut self, from: &mut Cursor<'_>) -> Option<(usize, Timestamp)> {
+        self.number = self.number.wrapping_add(from.signed()?);
+        self.time = self.time.wrapping_add(from.signed()?);
+        Some((usize::try_from(self.number).ok()?, Timestamp::from_millis(self.time)))
+    }
+}
+
+const MATCH_OPS: [MatchOp; 4] = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+
+fn put_deletion(out: &mut Vec<u8>, deletion: &Deletion) {
+    varint::put_signed(out, deletion.start);
+    varint::put_signed(out, deletion.end);
+    varint::put(out, deletion.matchers.len() as u64);
+    for matcher in &deletion.matchers {
+        let op = MATCH_OPS.iter().position(|op| *op == matcher.op()).expect("all operators are listed");
+        out.push(op as u8);
+        varint::put_bytes(out, matcher.name().as_bytes());
+        varint::put_bytes(out, matcher.value().as_bytes());
+    }
+}
+
+fn take_deletion(from: &mut Cursor<'_>) -> Option<Deletion> {
+    let (start, end) = (from.signed()?, from.signed()?);
+    let matchers = (0..from.number()?).map(|_| {
+        let op = *MATCH_OPS.get(usize::from(from.byte()?))?;
+        let name = from.text()?;
+        Matcher::new(name, op, from.text()?).ok()
+    });
+    Some(Deletion { matchers: matchers.collect::<Option<_>>()?, start, end })
+}
+
 fn put_steps(ids: &mut Vec<u8>, steps: &mut u64) {
     if *steps > 0 {
         varint::put(ids, *steps << 1);
@@ -188,7 +297,10 @@ pub(crate) struct Preamble<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) samples: Vec<BatchSample>,
+    pub(crate) histograms: Vec<BatchHistogram>,
+    pub(crate) exemplars: Vec<BatchExemplar>,
     pub(crate) descriptions: Vec<(String, MetricMetadata)>,
+    pub(crate) deletion: Option<Deletion>,
     pub(crate) attachment: Vec<u8>,
 }
 
@@ -236,8 +348,11 @@ impl Decoder {
     ) -> Result<(), RecordError> {
         let expected = self.records.take().ok_or(RecordError::Gap)?;
         batch.samples.clear();
+        batch.histograms.clear();
+        batch.exemplars.clear();
+        batch.deletion = None;
         let mut from = Cursor::new(payload);
-        check_version(&mut from)?;
+        let version = check_version(&mut from)?;
         if from.number() != Some(expected) {
             return Err(RecordError::Gap);
         }
@@ -247,8 +362,15 @@ impl Decoder {
         self.take_definitions(&mut from, define).ok_or(RecordError::Damaged("a definition is unreadable"))?;
         batch.descriptions =
             take_descriptions(&mut from).ok_or(RecordError::Damaged("a description is unreadable"))?;
-        self.take_samples(&mut from, &mut batch.samples)
+        self.take_samples(version, &mut from, &mut batch.samples)
             .ok_or(RecordError::Damaged("samples are unreadable"))?;
+        if version > VERSION_SAMPLES_ONLY {
+            self.take_extras(&mut from, batch)
+                .ok_or(RecordError::Damaged("histograms, exemplars or a deletion are unreadable"))?;
+        }
+        if !from.is_empty() {
+            return Err(RecordError::Damaged("bytes follow its end"));
+        }
         self.records = Some(expected + 1);
         Ok(())
     }
@@ -265,9 +387,40 @@ impl Decoder {
         Some(())
     }
 
-    fn take_samples(&mut self, from: &mut Cursor<'_>, samples: &mut Vec<BatchSample>) -> Option<()> {
+    fn take_extras(&mut self, from: &mut Cursor<'_>, batch: &mut Batch) -> Option<()> {
+        let mut place = Place::default();
+        for _ in 0..from.number()? {
+            let (number, time) = place.take(from)?;
+            let (series, bytes) = (self.known.get(number)?.0, from.bytes()?);
+            batch.histograms.extend(series.map(|series| (series, time, bytes.into())));
+        }
+        let (mut place, mut labels) = (Place::default(), Labels::empty());
+        for _ in 0..from.number()? {
+            let (number, timestamp) = place.take(from)?;
+            let series = self.known.get(number)?.0;
+            let value = f64::from_bits(u64::from_le_bytes(from.take(8)?.try_into().ok()?));
+            labels = definition::take(from, &labels, &mut self.scratch)?;
+            let exemplar = Exemplar { labels: labels.clone(), value, timestamp };
+            batch.exemplars.extend(series.map(|series| (series, exemplar)));
+        }
+        batch.deletion = match from.number()? {
+            0 => None,
+            1 => Some(take_deletion(from)?),
+            _ => return None,
+        };
+        Some(())
+    }
+
+    fn take_samples(
+        &mut self,
+        version: u8,
+        from: &mut Cursor<'_>,
+        samples: &mut Vec<BatchSample>,
+    ) -> Option<()> {
         let count = from.number()?;
         let (mut runs, mut ids) = (Cursor::new(from.bytes()?), Ids::new(from.bytes()?));
+        let to_end = version == VERSION_SAMPLES_ONLY;
+        let mut from = Cursor::new(if to_end { from.take_rest() } else { from.bytes()? });
         if count > from.left() as u64 {
             return None; // every value takes a byte at least
         }
@@ -278,7 +431,7 @@ impl Decoder {
             left = left.checked_sub(run).filter(|_| run > 0)?;
             for _ in 0..run {
                 let (series, values) = self.known.get_mut(ids.next()?)?;
-                let value = values.decode(from)?;
+                let value = values.decode(&mut from)?;
                 if let Some(series) = *series {
                     samples.push((series, Timestamp::from_millis(time), value));
                 }
@@ -320,9 +473,9 @@ impl<'a> Ids<'a> {
     }
 }
 
-fn check_version(from: &mut Cursor<'_>) -> Result<(), RecordError> {
+fn check_version(from: &mut Cursor<'_>) -> Result<u8, RecordError> {
     match from.byte() {
-        Some(VERSION) => Ok(()),
+        Some(version @ 1..=VERSION) => Ok(version),
         Some(version) if version > VERSION => Err(RecordError::Newer { version }),
         _ => Err(RecordError::Damaged("it has no version")),
     }
@@ -374,7 +527,13 @@ mod tests {
             let descriptions =
                 vec![("m".to_owned(), MetricMetadata { kind: MetricKind::Gauge, ..Default::default() })];
             let mut payload = Vec::new();
-            encoder.encode(batch, &descriptions, &attachment, &mut labels, &mut payload);
+            let content = Content {
+                samples: batch,
+                descriptions: &descriptions,
+                attachment: &attachment,
+                ..Content::default()
+            };
+            encoder.encode(content, &mut labels, &mut payload);
             decoder.decode(&payload, &mut |labels| Some(series_of(labels)), &mut read).expect("readable");
             assert_eq!(bits(&read.samples), bits(batch));
             assert_eq!((&read.attachment, &read.descriptions), (&attachment, &descriptions));
@@ -400,10 +559,51 @@ mod tests {
         let samples = [(SeriesRef::new(1, 1), time, 1.5), (SeriesRef::new(2, 2), time, 42.0)];
         let mut labels_of =
             |series: SeriesRef| Labels::from_pairs([("__name__", "a"), ("l", &*series.id().to_string())]);
-        encoder.encode(&samples, &[], b"AB", &mut labels_of, &mut payload);
+        let histograms = [(SeriesRef::new(2, 2), time, Arc::from(*b"hi"))];
+        let labels = Labels::from_pairs([("t", "7")]);
+        let exemplars = [(SeriesRef::new(1, 1), Exemplar { labels, value: 1.0, timestamp: time })];
+        let deletion = Deletion { matchers: vec![Matcher::equal("l", "1")], start: -1, end: 1 };
+        let content = Content {
+            samples: &samples,
+            histograms: &histograms,
+            exemplars: &exemplars,
+            deletion: Some(&deletion),
+            attachment: b"AB",
+            ..Content::default()
+        };
+        encoder.encode(content, &mut labels_of, &mut payload);
         let expected = [
-            &[1, 0, 2, b'A', b'B', 2][..],
+            &[2, 0, 2, b'A', b'B', 2][..],
             b"\x02\x23__name__\x01a\x07l\x011",
+            b"\x02\x04\x062",
+            &[0, 2],
+            &[7, 0x80, 0xa0, 0xab, 0xfe, 0xf9, 0x62, 2],
+            &[1, 4],
+            &[4, 3, 0x1e, 0xa8, 0x01],
+            &[1, 2, 0x80, 0xa0, 0xab, 0xfe, 0xf9, 0x62, 2, b'h', b'i'],
+            &[1, 0, 0x80, 0xa0, 0xab, 0xfe, 0xf9, 0x62, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f],
+            &[1, 7, b't', 1, b'7'],
+            &[1, 1, 2, 1, 0, 1, b'l', 1, b'1'],
+        ];
+        assert_eq!(payload, expected.concat());
+        let (mut decoder, mut read) = (Decoder::default(), Batch::default());
+        decoder.preamble(&[VERSION, 0, 0]).expect("an empty preamble");
+        let mut define = |labels: &Labels| {
+            let id = labels.get("l").expect("test series have it").parse().expect("a number");
+            Some(SeriesRef::new(id, id))
+        };
+        decoder.decode(&payload, &mut define, &mut read).expect("readable");
+        assert_eq!((read.histograms, read.exemplars), (histograms.to_vec(), exemplars.to_vec()));
+        let read = read.deletion.expect("it was written");
+        assert_eq!((read.start, read.end, read.matchers), (-1, 1, deletion.matchers));
+    }
+
+    /// Written by version 1, whose entries end with their samples: such journals stay readable.
+    #[test]
+    fn version_1_is_read() {
+        let golden = [
+            &[1, 0, 2, b'A', b'B', 2][..],
+            b"\x02\x23__name__\x01m\x0bid\x011",
             b"\x02\x04\x062",
             &[0, 2],
             &[7, 0x80, 0xa0, 0xab, 0xfe, 0xf9, 0x62, 2],
@@ -411,7 +611,14 @@ mod tests {
             &[3, 0x1e],
             &[0xa8, 0x01],
         ];
-        assert_eq!(payload, expected.concat());
+        let (mut decoder, mut read) = (Decoder::default(), Batch::default());
+        assert_eq!(decoder.preamble(&[1, 1, b'c', 0]).expect("readable").companion, b"c");
+        let mut define = |labels: &Labels| Some(series_of(labels));
+        decoder.decode(&golden.concat(), &mut define, &mut read).expect("readable");
+        let time = 1_700_000_000_000;
+        assert_eq!(bits(&read.samples), bits(&[sample(1, time, 1.5), sample(2, time, 42.0)]));
+        assert_eq!(read.attachment, b"AB");
+        assert!(read.histograms.is_empty() && read.exemplars.is_empty() && read.deletion.is_none());
     }
 
     #[test]
@@ -422,9 +629,7 @@ mod tests {
         for id in [7, 7, 9] {
             let batch = [(SeriesRef::new(id, 0), Timestamp::from_millis(1), 1.0)];
             encoder.encode(
-                &batch,
-                &[],
-                &[],
+                Content { samples: &batch, ..Content::default() },
                 &mut |series| {
                     defined.push(series.id());
                     labels(series)
@@ -441,7 +646,8 @@ mod tests {
         encoder.begin();
         let records = [1.0, 2.0, 3.0].map(|value| {
             let mut payload = Vec::new();
-            encoder.encode(&[sample(1, 5, value)], &[], &[], &mut labels, &mut payload);
+            let samples = [sample(1, 5, value)];
+            encoder.encode(Content { samples: &samples, ..Content::default() }, &mut labels, &mut payload);
             payload
         });
         let mut define = |labels: &Labels| Some(series_of(labels));

@@ -8,18 +8,16 @@
 //! present *epoch*, the epoch moves on only when all writes of the one before it have ended, and only series last stamped two
 //! epochs ago may go.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
+use hashbrown::HashTable;
 use model::Labels;
 
 use crate::error::LimitError;
 use crate::index::Index;
 
 /// Estimated bytes of memory for a series beside its labels' bytes and its place in the index.
-const SERIES_BYTES: usize = 112;
+const SERIES_BYTES: usize = 96;
 
 /// How many series may be added.
 #[derive(Clone, Copy, Debug)]
@@ -68,19 +66,22 @@ struct Slot {
     touched: AtomicU32,
 }
 
-/// Finds labels by their encoded form, so that a lookup needs no allocation.
-#[derive(Debug, PartialEq, Eq)]
-struct Key(Labels);
-
-impl Borrow<[u8]> for Key {
-    fn borrow(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
+/// What the table of labels holds of a series: with its hash, so that labels are looked at only where they are probably equal, and not at
+/// all when the table grows. The labels stand in the slot, once.
+#[derive(Debug)]
+struct Named {
+    hash: u32,
+    slot: u32,
 }
 
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_bytes().hash(state);
+/// The table wants 64 bits.
+const fn spread(hash: u32) -> u64 {
+    (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl Named {
+    const fn spread(&self) -> u64 {
+        spread(self.hash)
     }
 }
 
@@ -102,7 +103,8 @@ impl InFlight {
 
 #[derive(Debug)]
 pub(crate) struct Registry {
-    by_labels: HashMap<Key, SeriesRef, ahash::RandomState>,
+    by_labels: HashTable<Named>,
+    hasher: ahash::RandomState,
     slots: Vec<Slot>,
     free: Vec<u32>,
     slot_of: IdPages,
@@ -115,7 +117,8 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn new() -> Self {
         Self {
-            by_labels: HashMap::default(),
+            by_labels: HashTable::new(),
+            hasher: ahash::RandomState::new(),
             slots: Vec::new(),
             free: Vec::new(),
             slot_of: IdPages::default(),
@@ -138,9 +141,17 @@ impl Registry {
 
     /// Finds a series by [`Labels::as_bytes`].
     pub(crate) fn find(&self, labels: &[u8]) -> Option<SeriesRef> {
-        let series = *self.by_labels.get(labels)?;
+        let hash = self.hash(labels);
+        let equals =
+            |named: &Named| named.hash == hash && self.slots[named.slot as usize].labels.as_bytes() == labels;
+        let slot = self.by_labels.find(spread(hash), equals)?.slot;
+        let series = SeriesRef::new(self.slots[slot as usize].id, slot);
         self.touch(series);
         Some(series)
+    }
+
+    fn hash(&self, labels: &[u8]) -> u32 {
+        self.hasher.hash_one(labels) as u32
     }
 
     fn touch(&self, series: SeriesRef) {
@@ -182,7 +193,8 @@ impl Registry {
         self.slot_of.set(id, at);
         self.index.add(id, labels);
         self.labels_bytes += labels.as_bytes().len();
-        self.by_labels.insert(Key(labels.clone()), series);
+        let named = Named { hash: self.hash(labels.as_bytes()), slot: at };
+        self.by_labels.insert_unique(named.spread(), named, Named::spread);
         Ok(series)
     }
 
@@ -248,7 +260,11 @@ impl Registry {
             }
             let labels = std::mem::take(&mut slot.labels);
             slot.id = NOBODY;
-            self.by_labels.remove(labels.as_bytes());
+            let hash = self.hasher.hash_one(labels.as_bytes()) as u32;
+            let at = series.slot() as u32;
+            if let Ok(named) = self.by_labels.find_entry(spread(hash), |named| named.slot == at) {
+                named.remove();
+            }
             self.labels_bytes -= labels.as_bytes().len();
             self.slot_of.clear(series.id());
             self.free.push(series.slot() as u32);

@@ -1,21 +1,32 @@
 //! Between the journal and the head: batches become records on the journal's thread, and records become batches again at a
-//! start. Both ways end in [`Shared::apply`], so that replay does what live application did.
+//! start. Both ways end in [`Shared::apply`], so that replay does what live application did. A replay reads and decodes on one thread
+//! and applies on another; in which order is the journal's affair.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use journal::{JournalError, Position, Record, RecordKind, VisitorError};
-use model::{Labels, MetricMetadata};
+use model::{Columns, Labels, MetricMetadata, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
+use crate::block::cache::Cache;
 use crate::error::WriteError;
+use crate::exemplar::Exemplars;
 use crate::head::{Head, Written};
+use crate::index::pattern::Condition;
+use crate::manifest::Checkpoint;
 use crate::metadata::MetadataTable;
 use crate::options::Options;
-use crate::record::{self, Batch, BatchSample, Decoder, Encoder, RecordError};
+use crate::record::{
+    self, Batch, BatchExemplar, BatchHistogram, BatchSample, Content, Decoder, Encoder, RecordError,
+};
 use crate::registry::{InFlight, Registry, Room};
+use crate::select::merge::label_order;
 use crate::stats::{Replay, ShedCause};
+use crate::store::blocks::{BlockSet, Engine};
+use crate::tombstone::Deletion;
 use crate::{Companion, SeriesRef};
 
 /// Called once, with what became of a batch.
@@ -24,7 +35,10 @@ pub(crate) type Done = Box<dyn FnOnce(Result<Written, WriteError>) + Send>;
 /// A batch on its way through the journal.
 pub(crate) struct Entry {
     pub(crate) samples: Vec<BatchSample>,
+    pub(crate) histograms: Vec<BatchHistogram>,
+    pub(crate) exemplars: Vec<BatchExemplar>,
     pub(crate) descriptions: Vec<(String, MetricMetadata)>,
+    pub(crate) deletion: Option<Deletion>,
     pub(crate) attachment: Vec<u8>,
     pub(crate) epoch: u32,
     pub(crate) done: Done,
@@ -56,8 +70,6 @@ pub(crate) struct Counters {
     pub(crate) generation: AtomicU64,
     pub(crate) shed: [AtomicU64; 5],
     pub(crate) written: Mutex<Written>,
-    /// Memory below this is not shed again, because shedding did not help.
-    pub(crate) shed_again_at: AtomicUsize,
 }
 
 /// What the handle, the journal's thread and readers share. Locks are taken in the order of the fields.
@@ -67,78 +79,120 @@ pub(crate) struct Shared {
     pub(crate) registry: RwLock<Registry>,
     pub(crate) head: Head,
     pub(crate) metadata: RwLock<MetadataTable>,
+    pub(crate) exemplars: Mutex<Exemplars>,
     pub(crate) segments: Mutex<Segments>,
     pub(crate) in_flight: InFlight,
     pub(crate) counters: Counters,
+    /// What is published of the blocks: taken after the head by readers, so that nothing is missed.
+    pub(crate) blocks: RwLock<Arc<BlockSet>>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) engine: Engine,
 }
 
 impl Shared {
     pub(crate) fn new(options: Options) -> Self {
         Self {
             registry: RwLock::new(Registry::new()),
-            head: Head::new(),
+            head: Head::new(i64::try_from(options.block_span.as_millis()).unwrap_or_default()),
+            exemplars: Mutex::new(Exemplars::new(options.exemplars_max)),
             metadata: RwLock::new(MetadataTable::new(options.metadata_bytes_max)),
             segments: Mutex::default(),
             in_flight: InFlight::default(),
             counters: Counters::default(),
+            blocks: RwLock::default(),
+            cache: Cache::new(options.cache_bytes_max),
+            engine: Engine::default(),
             options,
         }
     }
 
-    /// A batch is on disk, in this segment: now it counts.
+    /// A batch is on disk, at this position: now it counts. What it holds beside samples and histograms is taken out of it.
     fn apply(
         &self,
-        segment: u64,
-        samples: &[BatchSample],
-        descriptions: &mut Vec<(String, MetricMetadata)>,
-        attachment: &[u8],
+        at: Position,
+        batch: &mut Batch,
         companion: &mut dyn Companion,
+        covered_below: i64,
     ) -> Written {
-        let latest = samples.iter().map(|sample| sample.1.as_millis()).max();
-        {
-            let mut segments = self.segments.lock();
-            let span = segments.spans.entry(segment).or_default();
-            if let Some(latest) = latest {
-                *span = Some(Span { max: span.map_or(latest, |span| span.max.max(latest)) });
-            }
-            if segment > segments.current {
-                segments.anchored = segments.anchored.max(segments.current);
-                segments.current = segment;
-            }
-        }
-        let written = self.head.apply(samples);
-        if !descriptions.is_empty() {
+        let samples = batch.samples.iter().map(|sample| sample.1.as_millis());
+        let latest = samples.chain(batch.histograms.iter().map(|histogram| histogram.1.as_millis())).max();
+        self.note_segment(at.segment, latest);
+        let written = self.head.apply(at, &batch.samples, &batch.histograms, covered_below);
+        if !batch.descriptions.is_empty() {
             let mut table = self.metadata.write();
-            descriptions.drain(..).for_each(|(metric, metadata)| table.set(&metric, metadata));
+            batch.descriptions.drain(..).for_each(|(metric, metadata)| table.set(&metric, metadata));
         }
-        companion.applied(attachment);
+        if !batch.exemplars.is_empty() {
+            self.keep_exemplars(&mut batch.exemplars);
+        }
+        if let Some(deletion) = batch.deletion.take() {
+            self.delete_from_head(at, &deletion);
+            self.deleted(at, deletion);
+        }
+        companion.applied(&batch.attachment);
         self.counters.written.lock().add(written);
-        self.keep_memory_bound(self.options.head_bytes_max / 16);
         written
+    }
+
+    fn note_segment(&self, segment: u64, latest: Option<i64>) {
+        let mut segments = self.segments.lock();
+        let span = segments.spans.entry(segment).or_default();
+        if let Some(latest) = latest {
+            *span = Some(Span { max: span.map_or(latest, |span| span.max.max(latest)) });
+        }
+        if segment > segments.current {
+            segments.anchored = segments.anchored.max(segments.current);
+            segments.current = segment;
+        }
+    }
+
+    fn keep_exemplars(&self, exemplars: &mut Vec<BatchExemplar>) {
+        let registry = self.registry.read();
+        let mut ring = self.exemplars.lock();
+        for (series, exemplar) in exemplars.drain(..) {
+            if let Some(labels) = registry.labels(series) {
+                ring.add(labels, exemplar);
+            }
+        }
+    }
+
+    fn delete_from_head(&self, at: Position, deletion: &Deletion) {
+        let found = self.find(&Condition::all(&deletion.matchers));
+        self.head.delete(at, found.into_iter().map(|(series, _)| series), deletion.start, deletion.end);
+    }
+
+    /// See [`Head::freeze`].
+    pub(crate) fn freeze(&self, boundary: i64) -> Checkpoint {
+        self.head.freeze(boundary)
+    }
+
+    /// Calls back for every series that has frozen samples or histograms, in label order, with all of these; nothing is locked
+    /// meanwhile. What is deleted during the walk may be among them.
+    pub(crate) fn frozen<E>(
+        &self,
+        visit: &mut dyn FnMut(&Labels, &Columns, &[(Timestamp, Arc<[u8]>)]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(Checkpoint { boundary, .. }) = self.head.frozen() else { return Ok(()) };
+        let mut all = self.find(&[]);
+        all.retain(|(series, _)| {
+            self.head.get(*series).is_some_and(|series| series.first().is_some_and(|first| first < boundary))
+        });
+        all.sort_unstable_by(|a, b| label_order(&a.1, &b.1));
+        let (mut columns, mut histograms) = (Columns::default(), Vec::new());
+        for (series, labels) in all {
+            columns.clear();
+            histograms.clear();
+            self.head.read_frozen(series, boundary, &mut columns, &mut histograms);
+            if !columns.is_empty() || !histograms.is_empty() {
+                visit(&labels, &columns, &histograms)?;
+            }
+        }
+        Ok(())
     }
 
     /// Bytes of memory, by estimate.
     pub(crate) fn bytes(&self) -> usize {
         self.head.bytes() + self.registry.read().bytes()
-    }
-
-    /// Drops the oldest samples once memory is more than `slack` past its bound; leaves a sixteenth free, so that this is rare.
-    ///
-    /// Labels and index do not go with samples: where they alone come near the bound (it was lowered), at most half of the
-    /// samples go at a time, and the next ones only after memory has grown again.
-    pub(crate) fn keep_memory_bound(&self, slack: usize) -> u64 {
-        let bound = self.options.head_bytes_max;
-        let bytes = self.bytes();
-        if bytes <= (bound + slack).max(self.counters.shed_again_at.load(Relaxed)) {
-            return 0;
-        }
-        let too_many = bytes - (bound - bound / 16);
-        let dropped = self
-            .shed_below(self.head.floor_to_free(too_many.min(self.head.bytes() / 2)), ShedCause::HeadBytes);
-        let left = self.bytes();
-        let again = if left > bound { left + bound / 16 } else { 0 };
-        self.counters.shed_again_at.store(again, Relaxed);
-        dropped
     }
 
     /// Raises the floor and drops what is below it.
@@ -180,19 +234,24 @@ impl journal::Recorder for Wal {
         let mut labels_of = |series: SeriesRef| {
             registry.read().labels(series).expect("a write on its way keeps its series known").clone()
         };
-        self.encoder.encode(&entry.samples, &entry.descriptions, &entry.attachment, &mut labels_of, payload);
+        let content = Content {
+            samples: &entry.samples,
+            histograms: &entry.histograms,
+            exemplars: &entry.exemplars,
+            descriptions: &entry.descriptions,
+            deletion: entry.deletion.as_ref(),
+            attachment: &entry.attachment,
+        };
+        self.encoder.encode(content, &mut labels_of, payload);
     }
 
-    fn durable(&mut self, at: Position, mut entry: Entry) {
-        let written = self.shared.apply(
-            at.segment,
-            &entry.samples,
-            &mut entry.descriptions,
-            &entry.attachment,
-            &mut *self.companion,
-        );
-        self.shared.in_flight.ended(entry.epoch);
-        (entry.done)(Ok(written));
+    fn durable(&mut self, at: Position, entry: Entry) {
+        let Entry { samples, histograms, exemplars, descriptions, deletion, attachment, epoch, done } = entry;
+        let mut batch = Batch { samples, histograms, exemplars, descriptions, deletion, attachment };
+        let written = self.shared.apply(at, &mut batch, &mut *self.companion, i64::MIN);
+        self.shared.after_apply();
+        self.shared.in_flight.ended(epoch);
+        done(Ok(written));
     }
 
     fn refused(&mut self, entry: Entry, why: &JournalError) {
@@ -201,24 +260,86 @@ impl journal::Recorder for Wal {
     }
 }
 
-/// Reads the journal into the head.
-pub(crate) struct Replayer<'a> {
+/// Batches that wait between the two threads of a replay.
+const BATCHES_AHEAD: usize = 64;
+
+/// What the reading thread of a replay hands to the applying one.
+enum Step {
+    Batch(Position, Batch),
+    Preamble(Vec<u8>, Vec<(String, MetricMetadata)>),
+    /// A batch of this segment cannot be understood.
+    Lost(u64),
+}
+
+/// Reads the journal into the head: `read` is given the visitor of its records. Everything is applied when this returns.
+pub(crate) fn replay<R>(
+    shared: &Shared,
+    companion: &mut dyn Companion,
+    read: impl FnOnce(&mut dyn FnMut(Record<'_>) -> Result<(), VisitorError>) -> R,
+) -> (R, Replay) {
+    let (sender, steps) = sync_channel(BATCHES_AHEAD);
+    let (used, empty) = sync_channel(BATCHES_AHEAD);
+    std::thread::scope(|scope| {
+        let apply = move || {
+            for step in steps {
+                if let Some(batch) = shared.take_step(step, companion) {
+                    let _ = used.try_send(batch); // whoever reads makes a new one
+                }
+            }
+        };
+        let applying = std::thread::Builder::new().name("replay".to_owned()).spawn_scoped(scope, apply);
+        let applying = applying.expect("the operating system gives a starting program a thread");
+        let mut replayer = Replayer::new(shared, sender, empty);
+        let answer = read(&mut |record| replayer.visit(record));
+        let replay = replayer.replay;
+        drop(replayer.steps);
+        if let Err(panic) = applying.join() {
+            std::panic::resume_unwind(panic);
+        }
+        shared.after_apply();
+        (answer, replay)
+    })
+}
+
+impl Shared {
+    /// Does what a step says; gives a batch back, to be filled again.
+    fn take_step(&self, step: Step, companion: &mut dyn Companion) -> Option<Batch> {
+        match step {
+            Step::Batch(at, mut batch) => {
+                self.apply(at, &mut batch, companion, self.covered_below(at));
+                return Some(batch);
+            }
+            Step::Preamble(snapshot, descriptions) => {
+                companion.restore(&snapshot);
+                let mut table = self.metadata.write();
+                descriptions.into_iter().for_each(|(metric, metadata)| table.set(&metric, metadata));
+            }
+            Step::Lost(segment) => {
+                // Nobody knows what times a lost batch had: its segment stays as if they were the latest.
+                self.note_segment(segment, Some(self.head.max_time().unwrap_or(i64::MIN)));
+            }
+        }
+        None
+    }
+}
+
+/// The reading half of a replay.
+struct Replayer<'a> {
     shared: &'a Shared,
-    companion: &'a mut dyn Companion,
     decoder: Decoder,
-    batch: Batch,
     segment: u64,
-    pub(crate) replay: Replay,
+    replay: Replay,
+    steps: SyncSender<Step>,
+    empty: Receiver<Batch>,
 }
 
 impl<'a> Replayer<'a> {
-    pub(crate) fn new(shared: &'a Shared, companion: &'a mut dyn Companion) -> Self {
-        let (decoder, batch) = (Decoder::default(), Batch::default());
-        Self { shared, companion, decoder, batch, segment: 0, replay: Replay::default() }
+    fn new(shared: &'a Shared, steps: SyncSender<Step>, empty: Receiver<Batch>) -> Self {
+        Self { shared, decoder: Decoder::default(), segment: 0, replay: Replay::default(), steps, empty }
     }
 
     /// Takes the next record; an error only where a newer program wrote it.
-    pub(crate) fn visit(&mut self, record: Record<'_>) -> Result<(), VisitorError> {
+    fn visit(&mut self, record: Record<'_>) -> Result<(), VisitorError> {
         if record.after_damage || record.at.segment != self.segment {
             self.segment = record.at.segment;
             self.decoder.lost();
@@ -228,42 +349,34 @@ impl<'a> Replayer<'a> {
             RecordKind::Entry => self.entry(record),
         };
         match read {
-            Ok(()) => Ok(()),
-            Err(newer @ RecordError::Newer { .. }) => Err(newer.into()),
+            Ok(step) => self.send(step),
+            Err(newer @ RecordError::Newer { .. }) => return Err(newer.into()),
             Err(why) => {
-                self.keep_segment(record.at.segment);
+                self.send(Step::Lost(record.at.segment));
                 self.replay.records_lost += 1;
                 self.replay.first_lost.get_or_insert_with(|| (record.at, why.to_string()));
-                Ok(())
             }
         }
-    }
-
-    /// Nobody knows what times a lost batch had: its segment stays as if they were the latest.
-    fn keep_segment(&self, segment: u64) {
-        let newest = self.shared.head.max_time().unwrap_or(i64::MIN);
-        let mut segments = self.shared.segments.lock();
-        let span = segments.spans.entry(segment).or_default();
-        *span = Some(Span { max: span.map_or(newest, |span| span.max.max(newest)) });
-    }
-
-    fn preamble(&mut self, payload: &[u8]) -> Result<(), RecordError> {
-        let preamble = self.decoder.preamble(payload)?;
-        self.companion.restore(preamble.companion);
-        let mut table = self.shared.metadata.write();
-        preamble.descriptions.into_iter().for_each(|(metric, metadata)| table.set(&metric, metadata));
         Ok(())
     }
 
-    fn entry(&mut self, record: Record<'_>) -> Result<(), RecordError> {
+    fn send(&self, step: Step) {
+        let _ = self.steps.send(step); // an applying thread that panicked is noticed at the end
+    }
+
+    fn preamble(&mut self, payload: &[u8]) -> Result<Step, RecordError> {
+        let preamble = self.decoder.preamble(payload)?;
+        Ok(Step::Preamble(preamble.companion.to_vec(), preamble.descriptions))
+    }
+
+    fn entry(&mut self, record: Record<'_>) -> Result<Step, RecordError> {
         let registry = &self.shared.registry;
         // Series that were accepted once are not refused now: a lowered limit bites new ones only.
         let mut define = |labels: &Labels| registry.write().resolve(labels, Room::UNBOUNDED).ok();
-        self.decoder.decode(record.payload, &mut define, &mut self.batch)?;
-        let Batch { samples, descriptions, attachment } = &mut self.batch;
+        let mut batch = self.empty.try_recv().unwrap_or_default();
+        self.decoder.decode(record.payload, &mut define, &mut batch)?;
         self.replay.records += 1;
-        self.replay.samples += samples.len() as u64;
-        self.shared.apply(record.at.segment, samples, descriptions, attachment, self.companion);
-        Ok(())
+        self.replay.samples += batch.samples.len() as u64;
+        Ok(Step::Batch(record.at, batch))
     }
 }

@@ -13,9 +13,17 @@ pub(crate) struct OpenChunk {
     first: i64,
     last: i64,
     delta: i64,
+    /// The first time that it must not hold: see [`super::Sealer::cell_end`].
+    end: i64,
     values: State,
     count: u16,
 }
+
+/// Bytes that a chunk's tokens begin with.
+const FIRST_BYTES: usize = 32;
+
+/// The longest pair of tokens: a varint, and a token with its scale and mantissa or its difference.
+const PAIR_BYTES: usize = 10 + 12;
 
 impl OpenChunk {
     pub(crate) fn len(&self) -> usize {
@@ -36,6 +44,17 @@ impl OpenChunk {
         self.last
     }
 
+    /// The first time that it must not hold, as [`OpenChunk::set_end`] was told.
+    #[inline]
+    pub(crate) fn end(&self) -> i64 {
+        self.end
+    }
+
+    /// To be called before the first sample.
+    pub(crate) fn set_end(&mut self, end: i64) {
+        self.end = end;
+    }
+
     /// Bits of the last sample.
     pub(crate) fn last_bits(&self) -> u64 {
         self.values.last_bits()
@@ -54,6 +73,9 @@ impl OpenChunk {
     /// Appends a sample later than all others.
     #[inline]
     pub(crate) fn append(&mut self, time: i64, value: f64) {
+        if self.tokens.capacity() - self.tokens.len() < PAIR_BYTES {
+            self.grow();
+        }
         if self.count == 0 {
             self.first = time;
             self.delta = 0;
@@ -66,6 +88,30 @@ impl OpenChunk {
         self.values.encode(value, &mut self.tokens);
         self.last = time;
         self.count += 1;
+    }
+
+    /// Doubling would leave a third of all open chunks' memory empty.
+    #[cold]
+    fn grow(&mut self) {
+        self.tokens.reserve_exact(FIRST_BYTES + self.tokens.len() / 4);
+    }
+
+    /// Replaces the samples, strictly ascending, by others at the same times.
+    pub(crate) fn refill(&mut self, samples: &[(i64, u64)]) {
+        self.clear();
+        samples.iter().for_each(|&(time, bits)| self.append(time, f64::from_bits(bits)));
+    }
+
+    /// The series has a sample of this time elsewhere: where the chunk is empty, its last time says so.
+    pub(crate) fn raise_last(&mut self, time: i64) {
+        if self.is_empty() {
+            self.last = self.last.max(time);
+        }
+    }
+
+    /// Appends all samples to columns.
+    pub(crate) fn decode(&self, into: &mut Columns) {
+        decode_tokens(&self.tokens, self.first, self.count, into);
     }
 
     /// All samples.
