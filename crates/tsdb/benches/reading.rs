@@ -39,7 +39,7 @@ fn fill(store: &Store) {
             samples.push((*series, time, values[index] as f64 / 100.0));
         }
         let batch = WriteBatch { samples, ..WriteBatch::default() };
-        store.write(batch, |written| drop(written.expect("room")));
+        store.write(batch, |written| assert!(written.is_ok(), "{written:?}"));
         if round % 240 == 0 {
             store.flush().expect("a whole disk");
             store.maintain(time).expect("a whole disk");
