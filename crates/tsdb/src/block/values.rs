@@ -439,6 +439,7 @@ mod tests {
             (&[2, 0, 0, 0, 65], 3, "a column of integers that is cut off"),
             (&[2, 0, 64, 0, 0], 3, "a column of integers without a head"),
             (&[2, 0, 0, 0, 0, 1], 3, "bytes after a column of integers"),
+            (&[2, 0, 32, 0, 3, 0, 0, 0], 3, "a pco column of a variant that is never written"),
             (&[2, 0, 5, 0, 2, 0, 4], 3, "a column of integers that is cut off"),
             (&[5, 0xff, 0x80, 0xff], 3, "XORed values that are cut off"),
         ] {
