@@ -4,11 +4,16 @@
 //! series in another way). Out: JSON as Prometheus 3 writes it, `/federate` as text.
 //!
 //! There are no rules yet, so `/api/v1/rules` and `/api/v1/alerts` answer with empty lists, as a Prometheus without rule files does.
-//! Deliberately not here yet: targets, remote read, admin endpoints.
+//! Deliberately not here yet: targets, remote read.
+//!
+//! `/api/v1/admin/tsdb` changes the store. It answers only where the settings say `admin_api: true`, and only an
+//! [`Administrator`](crate::auth::Administrator).
 //!
 //! Limits: a form of [`params::FORM_BYTES_MAX`], [`params::COUNT_MAX`] parameters; queries at once, their time and their samples as
 //! [`Config`] has it; past a limit the error says which.
 
+mod admin;
+mod exemplars;
 mod federate;
 mod json;
 mod metadata;
@@ -24,7 +29,7 @@ pub(crate) mod time;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Deserialize;
 use settings::Span;
 use tokio::sync::Semaphore;
@@ -73,14 +78,21 @@ pub fn router(config: &Config) -> Router<AppState> {
     Router::new()
         .route("/api/v1/query", get(query::instant).post(query::instant))
         .route("/api/v1/query_range", get(query::range).post(query::range))
-        .route("/api/v1/query_exemplars", get(query::exemplars).post(query::exemplars))
+        .route("/api/v1/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
         .route("/api/v1/labels", get(series::label_names).post(series::label_names))
         .route("/api/v1/label/{name}/values", get(series::label_values).post(series::label_values))
         .route("/api/v1/series", get(series::series).post(series::series))
         .route("/api/v1/metadata", get(metadata::metadata))
         .route("/api/v1/status/buildinfo", get(status::build_info))
+        .route("/api/v1/status/tsdb", get(status::tsdb))
         .route("/api/v1/rules", get(status::rules))
         .route("/api/v1/alerts", get(status::alerts))
+        .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
+        .route(
+            "/api/v1/admin/tsdb/clean_tombstones",
+            post(admin::clean_tombstones).put(admin::clean_tombstones),
+        )
+        .route("/api/v1/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .route("/federate", get(federate::federate))
         .layer(axum::Extension(turns))
 }

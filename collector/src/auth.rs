@@ -21,13 +21,13 @@ use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
-use model::{MetricMetadata, SeriesSource};
+use model::{Exemplar, Labels, Matcher, MetricMetadata, SeriesSource, Timestamp};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::enrolment::Agent;
 use crate::scope::Scope;
 use crate::settings::Checked;
-use crate::state::{AppState, Storage};
+use crate::state::{AppState, Condition, Overview, Storage};
 
 use credentials::Credentials;
 pub use credentials::Digest;
@@ -193,6 +193,33 @@ impl Reader {
         let source = Arc::clone(&storage) as Arc<dyn SeriesSource>;
         let source = scope.wrap(source).map_err(|_| Refusal::Internal("the scope is too large"))?;
         Ok(Self { source, scope, storage })
+    }
+
+    /// Exemplars of the series that any selector matches and the scope shows, by series; both bounds inclusive.
+    pub fn exemplars<'m>(
+        &self,
+        selectors: impl IntoIterator<Item = &'m [Matcher]>,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, model::SourceError> {
+        let own = self.scope.matchers().map_err(|error| model::SourceError::Unreadable(error.to_string()))?;
+        let narrowed = |selector: &[Matcher]| selector.iter().chain(&own).cloned().collect();
+        let selections: Vec<Vec<Matcher>> = selectors.into_iter().map(narrowed).collect();
+        // A query that selects no series has no exemplars; no selection would mean every series.
+        if selections.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.storage.exemplars(&selections, start, end))
+    }
+
+    /// What is written to, and what is most of it: `None` for a bounded scope, because the figures are of all regions.
+    pub fn overview(&self, top: usize) -> Option<Overview> {
+        self.scope.is_everything().then(|| self.storage.overview(top))
+    }
+
+    /// How the store is: `None` for a bounded scope, because it is of all regions.
+    pub fn condition(&self) -> Option<Condition> {
+        self.scope.is_everything().then(|| self.storage.condition())
     }
 
     /// What senders said of metrics (see [`Storage::metadata`]). A bounded scope sees the families of its own series only.

@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::settings::Checked;
 use crate::state::{App, AppState};
+use crate::storage::{Durability, Upkeep};
 use crate::tls::Certificate;
 use crate::{admin, api, health, ingest, local, self_series, state, storage, tls, web};
 
@@ -36,6 +37,9 @@ const RUNNING: &str = "running";
 
 /// How often certificate files are looked at.
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(30);
+
+/// How often it is written down which series each sender has.
+const ROLL_EVERY: Duration = Duration::from_secs(600);
 
 /// A collector that runs.
 pub struct Collector {
@@ -46,6 +50,7 @@ pub struct Collector {
     settings_file: Option<PathBuf>,
     certificate: Option<Arc<Certificate>>,
     store: Arc<Store>,
+    upkeep: Upkeep,
     agent: Option<pantau_agent::Agent>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
@@ -152,6 +157,7 @@ impl Collector {
         let settings = Arc::new(settings);
         let Listening { state, address, certificate, stop, server } = listen(Arc::clone(&settings)).await?;
         tracing::info!("listening on {address}, replaying the journal in {}", settings.data.display());
+        say_settings(&settings);
         // The agent begins at once: its first values wait in memory until the store is there.
         let agent = start_agent(&settings, &state, note_start(&settings.data))?;
         let store = {
@@ -166,15 +172,17 @@ impl Collector {
         state.ingest.set_store(Arc::clone(&store));
         state.set_storage(Arc::clone(&store) as Arc<dyn crate::state::Storage>);
         state.metrics.ready.set(1);
+        let upkeep = Upkeep::start(&store, settings.storage.compaction);
+        let upkeep = upkeep.context("cannot start the threads that look after the store")?;
         let mut chores = vec![
-            tokio::spawn(storage::maintain(Arc::clone(&store))),
+            tokio::spawn(keep_roll(Arc::clone(&state))),
             tokio::spawn(self_series::run(Arc::clone(&state))),
         ];
         if let Some(certificate) = &certificate {
             chores.push(tokio::spawn(watch_certificate(Arc::clone(certificate), Arc::clone(&state))));
         }
         let settings_file = settings_file.map(Path::to_owned);
-        Ok(Self { state, address, settings_file, certificate, store, agent, stop, server, chores })
+        Ok(Self { state, address, settings_file, certificate, store, upkeep, agent, stop, server, chores })
     }
 
     /// Reads the settings file again and takes over everything or nothing.
@@ -207,6 +215,7 @@ impl Collector {
         }
         self.state.auth.reload(&new);
         self.state.ingest.reload(&new.ingest);
+        self.upkeep.set_budget(new.storage.compaction);
         self.state.settings.store(Arc::new(new));
         Ok(())
     }
@@ -221,8 +230,13 @@ impl Collector {
         self.chores.iter().for_each(JoinHandle::abort);
         let data = self.state.settings.load().data.clone();
         drop(std::fs::remove_file(local::path_in(&data)));
-        let store = self.store;
-        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        let (store, upkeep, ingest) = (self.store, self.upkeep, Arc::clone(&self.state.ingest));
+        let closed = tokio::task::spawn_blocking(move || {
+            upkeep.stop();
+            write_roll(&ingest);
+            store.close()
+        })
+        .await;
         closed.context("the store's end ended in a mistake of ours")?.context("cannot close the store")?;
         // Only now was it an end in order.
         drop(std::fs::remove_file(data.join(RUNNING)));
@@ -256,6 +270,41 @@ fn start_agent(
     agent.map(Some).context("cannot start the agent inside the collector")
 }
 
+/// Writes down now and then which series each sender has, so that a crash forgets little of it.
+async fn keep_roll(state: AppState) {
+    let mut every = tokio::time::interval(ROLL_EVERY);
+    every.tick().await;
+    loop {
+        every.tick().await;
+        let ingest = Arc::clone(&state.ingest);
+        drop(tokio::task::spawn_blocking(move || write_roll(&ingest)).await);
+    }
+}
+
+fn write_roll(ingest: &ingest::Ingest) {
+    if let Err(error) = ingest.write_roll(state::now()) {
+        tracing::warn!(
+            "cannot write down which series each sender has: {error}; a restart will forget some of it"
+        );
+    }
+}
+
+/// What a person should know of the settings that were chosen.
+fn say_settings(settings: &Checked) {
+    if settings.storage_key != "storage" {
+        tracing::warn!(
+            "the section `{}` of the settings is called `storage` now; please rename it",
+            settings.storage_key
+        );
+    }
+    if let Durability::Interval(interval) = settings.storage.durability {
+        tracing::warn!(
+            "durability is an interval of {interval}: a power cut or a crash of the system loses what was answered in the last {interval}; \
+             a crash of this program alone loses nothing"
+        );
+    }
+}
+
 /// What is built once cannot be replaced while the collector runs: a reload that asks for it changes nothing and says so.
 fn check_reloadable(old: &Checked, new: &Checked) -> anyhow::Result<()> {
     let changed = [
@@ -263,7 +312,7 @@ fn check_reloadable(old: &Checked, new: &Checked) -> anyhow::Result<()> {
         ("data", old.data != new.data),
         ("tls (switched on or off)", old.tls.is_some() != new.tls.is_some()),
         ("server", old.server != new.server),
-        (new.storage_key, old.storage != new.storage),
+        (new.storage_key, old.storage != compacting_as(&old.storage, &new.storage)),
         ("ingest.bodies_max", old.ingest.bodies_max != new.ingest.bodies_max),
         ("query.concurrent_max", old.query.concurrent_max != new.query.concurrent_max),
         ("agent.enabled", old.agent.enabled != new.agent.enabled),
@@ -274,6 +323,11 @@ fn check_reloadable(old: &Checked, new: &Checked) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!("a restart is needed for {}; nothing was changed", changed.join(", "))
+}
+
+/// The new section with the old one's budget, which can be replaced.
+fn compacting_as(old: &storage::Config, new: &storage::Config) -> storage::Config {
+    storage::Config { compaction: old.compaction, ..new.clone() }
 }
 
 async fn watch_certificate(certificate: Arc<Certificate>, state: AppState) {

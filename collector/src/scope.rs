@@ -64,7 +64,7 @@ impl Scope {
     }
 
     /// The scope as conditions on labels.
-    fn matchers(&self) -> Result<Vec<Matcher>, MatcherError> {
+    pub(crate) fn matchers(&self) -> Result<Vec<Matcher>, MatcherError> {
         let mut matchers = Vec::new();
         if !self.regions.is_empty() {
             // A region code holds digits and dots only.

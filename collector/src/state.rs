@@ -3,10 +3,11 @@
 //! Handlers read series only through the [`Reader`](crate::auth::Reader) extractor, which hands out a scoped source; the store
 //! itself stays inside this crate's ingest and start-up.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use model::{MetricMetadata, SeriesSource, Timestamp};
+use model::{Exemplar, Labels, Matcher, MetricMetadata, SeriesSource, Timestamp};
 
 use crate::auth::Auth;
 use crate::enrolment::{EMBEDDED, Enrolment};
@@ -23,6 +24,70 @@ pub trait Storage: SeriesSource {
     /// Metric families and what senders said of them, sorted by name, each with its entries (several where senders disagree); one
     /// family where `metric` names it; at most `limit` families when that is not 0.
     fn metadata(&self, metric: Option<&str>, limit: usize) -> Vec<(String, Vec<MetricMetadata>)>;
+
+    /// What is written to, and what is most of it: at most `top` entries of each kind.
+    fn overview(&self, top: usize) -> Overview;
+
+    /// How the store is.
+    fn condition(&self) -> Condition;
+
+    /// Exemplars of the series that satisfy all matchers of any selection, by series; both bounds inclusive.
+    fn exemplars(
+        &self,
+        selections: &[Vec<Matcher>],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<(Labels, Vec<Exemplar>)>;
+
+    /// Deletes samples of the series that satisfy all matchers; both bounds inclusive. For an
+    /// [`Administrator`](crate::auth::Administrator) alone, as what follows.
+    fn delete(&self, matchers: &[Matcher], start: Timestamp, end: Timestamp) -> anyhow::Result<()>;
+
+    /// Takes what was deleted off the disk.
+    fn clean_tombstones(&self, now: Timestamp) -> anyhow::Result<()>;
+
+    /// Copies everything into a folder of the data folder's snapshots; its name.
+    fn snapshot(&self, data: &Path, now: Timestamp) -> anyhow::Result<String>;
+}
+
+/// How the store is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Condition {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Bytes that a day takes, as of late.
+    pub bytes_per_day: Option<f64>,
+    /// Days until the disk is full; `None` where nothing is known yet or retention keeps it from that.
+    pub days_until_full: Option<f64>,
+    /// Files and records that the start found damaged.
+    pub damaged: usize,
+    /// Whether the disk had no room at the last write.
+    pub full: bool,
+    /// Why nothing is written until a restart.
+    pub poisoned: Option<String>,
+}
+
+/// What is written to (the series of the last hours), and what is most of it, greatest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overview {
+    /// Series.
+    pub series: usize,
+    /// Distinct pairs of label and value.
+    pub label_pairs: usize,
+    /// Runs of samples in memory.
+    pub chunks: usize,
+    /// Time of the earliest sample in memory.
+    pub min_time: Option<Timestamp>,
+    /// Time of the latest.
+    pub max_time: Option<Timestamp>,
+    /// Series by metric.
+    pub series_by_metric: Vec<(String, usize)>,
+    /// Distinct values by label.
+    pub values_by_label: Vec<(String, usize)>,
+    /// Bytes of the values' texts, over all series, by label.
+    pub bytes_by_label: Vec<(String, usize)>,
+    /// Series by `label=value`.
+    pub series_by_pair: Vec<(String, usize)>,
 }
 
 /// See the module's text.

@@ -2,32 +2,89 @@
 
 mod config;
 mod figures;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use journal::disk::RealDisk;
-use model::MetricMetadata;
-use tsdb::{Companion, Store};
+use model::{Exemplar, Labels, METRIC_NAME, Matcher, MetricMetadata, Timestamp};
+use tsdb::{Companion, Store, Unhurried};
 
 pub use config::{Compaction, Config, Durability, Rule, Selector};
 use figures::Figures;
+pub use upkeep::Upkeep;
 
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::state::{self, Storage};
+use crate::state::{self, Condition, Overview, Storage};
 
 /// The journal's folder within the data folder.
 pub const FOLDER: &str = "store";
 
-/// How often the store's bounds are looked after.
-const MAINTAIN_EVERY: Duration = Duration::from_secs(10);
+/// Where snapshots are put within the data folder.
+pub const SNAPSHOTS: &str = "snapshots";
 
 impl Storage for Store {
     fn metadata(&self, metric: Option<&str>, limit: usize) -> Vec<(String, Vec<MetricMetadata>)> {
         Store::metadata(self, metric, limit)
+    }
+
+    fn exemplars(
+        &self,
+        selections: &[Vec<Matcher>],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<(Labels, Vec<Exemplar>)> {
+        Store::exemplars(self, selections, start, end)
+    }
+
+    fn delete(&self, matchers: &[Matcher], start: Timestamp, end: Timestamp) -> anyhow::Result<()> {
+        Store::delete(self, matchers, start, end).context("cannot delete series").map(drop)
+    }
+
+    fn clean_tombstones(&self, now: Timestamp) -> anyhow::Result<()> {
+        self.compact_all(now, &mut Unhurried).context("cannot take what was deleted off the disk").map(drop)
+    }
+
+    fn snapshot(&self, data: &Path, now: Timestamp) -> anyhow::Result<String> {
+        let name = crate::store_tools::text::name_of(now);
+        let folder = data.join(SNAPSHOTS).join(&name);
+        Store::snapshot(self, &folder)
+            .with_context(|| format!("cannot make a snapshot in {}", folder.display()))?;
+        Ok(name)
+    }
+
+    fn condition(&self) -> Condition {
+        let stats = self.stats();
+        let replay = self.replay();
+        let lost =
+            [replay.blocks_lost.len(), replay.journal.damage.len(), usize::from(replay.manifest_rebuilt)];
+        Condition {
+            bytes: stats.blocks.bytes + stats.journal.segment_bytes,
+            bytes_per_day: stats.forecast.map(|forecast| forecast.bytes_per_day),
+            days_until_full: stats.forecast.and_then(|forecast| forecast.days_until_full),
+            damaged: lost.iter().sum::<usize>() + usize::from(replay.records_lost > 0),
+            full: stats.journal.full,
+            poisoned: stats.journal.poisoned.map(|why| why.to_string()),
+        }
+    }
+
+    fn overview(&self, top: usize) -> Overview {
+        let (stats, census) = (self.stats(), self.census(top));
+        let pair = |(name, value, count): (String, String, usize)| (format!("{name}={value}"), count);
+        Overview {
+            series: stats.series,
+            label_pairs: census.pairs_count,
+            chunks: self.chunks(),
+            min_time: stats.min_time,
+            max_time: stats.max_time,
+            series_by_metric: self.top_values(METRIC_NAME, top),
+            values_by_label: census.values,
+            bytes_by_label: census.bytes,
+            series_by_pair: census.pairs.into_iter().map(pair).collect(),
+        }
     }
 }
 
@@ -64,11 +121,20 @@ pub fn open(data: &Path, config: &Config, ledger: &Arc<Ledger>) -> anyhow::Resul
 fn report(store: &Store) {
     let replay = store.replay();
     tracing::info!(
-        "replayed {} batches with {} samples in {:.2} s",
+        "opened {} blocks and replayed {} batches with {} samples in {:.2} s",
+        replay.blocks,
         replay.records,
         replay.samples,
         replay.duration.as_secs_f64()
     );
+    for lost in &replay.blocks_lost {
+        tracing::error!("a block is not served: {lost}; `pantau-collector store verify` looks at every file");
+    }
+    if replay.manifest_rebuilt {
+        tracing::error!(
+            "the store's MANIFEST was lost or damaged and was made again from the blocks: repeat deletions of the last days"
+        );
+    }
     for damage in &replay.journal.damage {
         tracing::error!(
             "{} is damaged: {} bytes at {} were set aside ({}), the rest is served",
@@ -83,26 +149,6 @@ fn report(store: &Store) {
             "{} batches of the journal cannot be read; the first at {at}: {why}",
             replay.records_lost
         );
-    }
-}
-
-/// Looks after the store's bounds until the process ends.
-pub async fn maintain(store: Arc<Store>) {
-    let mut every = tokio::time::interval(MAINTAIN_EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        every.tick().await;
-        let store = Arc::clone(&store);
-        let done = tokio::task::spawn_blocking(move || store.maintain(state::now())).await;
-        match done {
-            Ok(Ok(done)) => {
-                for (cause, dropped) in done.dropped {
-                    tracing::info!("the store let go of {dropped} samples: {}", cause.as_str());
-                }
-            }
-            Ok(Err(error)) => tracing::error!("cannot look after the store: {error}"),
-            Err(error) => tracing::error!("cannot look after the store: {error}"),
-        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The page at `/`: what this is, what is down right now and which devices are slowest to answer. Reads only; the console comes later.
+//! The page at `/`: what this is, what is down right now, which devices are slowest to answer, how the store is and whose series are most.
+//! Reads only; the console comes later.
 //!
 //! In: someone who may read, the ledger, the series `up` and what agents say of their slowest devices. Out: one HTML page without scripts or outside resources, in English
 //! and Bahasa Indonesia (`?lang=`, else the browser's languages).
@@ -15,18 +16,21 @@ use axum::extract::{Query, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use model::{SeriesSource, SourceError, Timestamp};
+use model::{SourceError, Timestamp};
 use serde::Deserialize;
 
 use crate::auth::{Reader, Refusal, Viewer};
+use crate::ingest::SenderSeries;
 use crate::ledger::AgentStatus;
-use crate::state::{AppState, now};
+use crate::state::{AppState, Condition, now};
 use down::Targets;
 use slow::Slow;
 use words::Words;
 
 /// Rows of each kind on the page.
 const ROWS_MAX: usize = 100;
+/// Senders, and metrics, with most series.
+const OFFENDERS_MAX: usize = 5;
 /// How far back the page looks for the moment at which something went down.
 const SINCE_MAX: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
 
@@ -55,6 +59,28 @@ struct Page {
     targets: usize,
     targets_up: usize,
     slow: Vec<SlowRow>,
+    store: Option<StoreRows>,
+    senders: Vec<CountRow>,
+    metrics: Vec<CountRow>,
+}
+
+/// The store in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct StoreRows {
+    size: String,
+    a_day: Option<String>,
+    full_in: Option<String>,
+    damaged: usize,
+    full: bool,
+    poisoned: Option<String>,
+}
+
+/// A name and how many series are its.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct CountRow {
+    name: String,
+    place: String,
+    count: usize,
 }
 
 /// One thing that is down.
@@ -79,11 +105,21 @@ struct SlowRow {
 struct Seen {
     targets: Targets,
     slow: Vec<Slow>,
+    condition: Option<Condition>,
+    metrics: Vec<(String, usize)>,
 }
 
 impl Seen {
-    fn read(source: &dyn SeriesSource, at: Timestamp) -> Result<Self, SourceError> {
-        Ok(Self { targets: Targets::read(source, at)?, slow: slow::slowest(source, at)? })
+    fn read(reader: &Reader, at: Timestamp) -> Result<Self, SourceError> {
+        let source = &*reader.source;
+        Ok(Self {
+            targets: Targets::read(source, at)?,
+            slow: slow::slowest(source, at)?,
+            condition: reader.condition(),
+            metrics: reader
+                .overview(OFFENDERS_MAX)
+                .map_or_else(Vec::new, |overview| overview.series_by_metric),
+        })
     }
 }
 
@@ -98,7 +134,7 @@ async fn index(
         headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let words = Words::choose(choice.lang.as_deref(), accepted);
     let seen = match reader {
-        Ok(reader) => tokio::task::spawn_blocking(move || Seen::read(&*reader.source, now()))
+        Ok(reader) => tokio::task::spawn_blocking(move || Seen::read(&reader, now()))
             .await
             .unwrap_or_else(|panic| Err(SourceError::Unreadable(panic.to_string()))),
         Err(_) => Err(SourceError::NotReady(String::new())),
@@ -107,7 +143,13 @@ async fn index(
         let all = state.agents(now()).into_iter();
         all.filter(|agent| viewer.0.allows(agent.region.as_ref(), agent.site.as_deref())).collect()
     };
-    let page = page(words, state.settings.load().instance.clone(), &statuses, seen, now());
+    let senders: Vec<SenderSeries> = {
+        let region = |sender: &SenderSeries| sender.region.as_ref().and_then(|region| region.parse().ok());
+        let all = state.ingest.senders().into_iter();
+        let seen = all.filter(|sender| viewer.0.allows(region(sender).as_ref(), sender.site.as_deref()));
+        seen.take(OFFENDERS_MAX).collect()
+    };
+    let page = page(words, state.settings.load().instance.clone(), &statuses, &senders, seen, now());
     render(&page)
 }
 
@@ -115,11 +157,12 @@ fn page(
     words: &'static Words,
     instance: String,
     statuses: &[AgentStatus],
+    senders: &[SenderSeries],
     seen: Result<Seen, SourceError>,
     at: Timestamp,
 ) -> Page {
     let unseen = seen.as_ref().err().map(|why| words.unseen(why));
-    let Seen { targets, slow } = seen.unwrap_or_default();
+    let Seen { targets, slow, condition, metrics } = seen.unwrap_or_default();
     let silent: Vec<&AgentStatus> = statuses.iter().filter(|agent| agent.connected == Some(false)).collect();
     let more = silent.len().saturating_sub(ROWS_MAX) + targets.down_count.saturating_sub(targets.down.len());
     Page {
@@ -135,7 +178,29 @@ fn page(
         silent: silent.iter().take(ROWS_MAX).map(|agent| silent_row(words, agent, at)).collect(),
         down: targets.down.iter().map(|target| target_row(words, target, at)).collect(),
         slow: slow.iter().map(|slow| slow_row(words, slow)).collect(),
+        store: condition.map(|condition| store_rows(words, condition)),
+        senders: senders.iter().map(sender_row).collect(),
+        metrics: metrics
+            .into_iter()
+            .map(|(name, count)| CountRow { name, place: String::new(), count })
+            .collect(),
     }
+}
+
+fn store_rows(words: &Words, condition: Condition) -> StoreRows {
+    StoreRows {
+        size: words.size(condition.bytes as f64),
+        a_day: condition.bytes_per_day.map(|bytes| words.size(bytes)),
+        full_in: condition.days_until_full.map(|days| words.days(days)),
+        damaged: condition.damaged,
+        full: condition.full,
+        poisoned: condition.poisoned,
+    }
+}
+
+fn sender_row(sender: &SenderSeries) -> CountRow {
+    let place = place(sender.region.as_deref(), sender.site.as_deref());
+    CountRow { name: sender.sender.clone(), place, count: sender.series }
 }
 
 fn silent_row(words: &Words, agent: &AgentStatus, at: Timestamp) -> Row {
@@ -215,13 +280,34 @@ mod tests {
 
     fn seen() -> Seen {
         let labels = Labels::from_pairs([("device", "olt<2>"), ("instance", "edge-2"), ("region", "33.19")]);
-        Seen { targets: targets(), slow: vec![Slow { labels, seconds: 12.345 }] }
+        let condition = Condition {
+            bytes: 3 << 30,
+            bytes_per_day: Some(1.5e8),
+            days_until_full: Some(412.6),
+            damaged: 2,
+            ..Condition::default()
+        };
+        let metrics = vec![("http_requests<1>".into(), 70_000)];
+        Seen {
+            targets: targets(),
+            slow: vec![Slow { labels, seconds: 12.345 }],
+            condition: Some(condition),
+            metrics,
+        }
     }
 
     fn html(language: &str, seen: Result<Seen, SourceError>) -> String {
         let statuses = [agent("edge-1", false), agent("edge-2", true)];
         let at = Timestamp::from_millis(1_000_000 + 5 * 60_000);
-        page(Words::choose(Some(language), ""), "dc".into(), &statuses, seen, at).render().expect("a page")
+        let sender = SenderSeries {
+            sender: "kudus-gw".into(),
+            region: Some("33.19".into()),
+            site: Some("kudus-1".into()),
+            series: 80_000,
+        };
+        page(Words::choose(Some(language), ""), "dc".into(), &statuses, &[sender], seen, at)
+            .render()
+            .expect("a page")
     }
 
     #[test]
@@ -250,6 +336,36 @@ mod tests {
         for part in ["Yang sedang mati", "5 menit", "Perangkat paling lambat", "12,35 detik", "lang=\"id\""] {
             assert!(indonesian.contains(part), "{part} is missing:\n{indonesian}");
         }
+    }
+
+    #[test]
+    fn the_store_and_whose_series_are_most_stand_on_the_page() {
+        let english = html("en", Ok(seen()));
+        for part in [
+            "3.00 GiB on disk",
+            "143 MiB a day",
+            "the disk is full in 413 d",
+            "Found damaged at the start: 2",
+            "kudus-gw",
+            "80000",
+            "http_requests&#60;1&#62;",
+        ] {
+            assert!(english.contains(part), "{part} is missing:\n{english}");
+        }
+        let indonesian = html("id", Ok(seen()));
+        for part in ["3,00 GiB di disk", "143 MiB per hari", "disk penuh dalam 413 hari", "Series terbanyak"]
+        {
+            assert!(indonesian.contains(part), "{part} is missing:\n{indonesian}");
+        }
+        let failing =
+            Condition { full: true, poisoned: Some("a sync failed".into()), ..Condition::default() };
+        let failing = html("en", Ok(Seen { condition: Some(failing), ..seen() }));
+        assert!(
+            failing.contains("The disk is full") && failing.contains("until a restart: a sync failed"),
+            "{failing}"
+        );
+        let hidden = html("en", Ok(Seen { condition: None, metrics: Vec::new(), ..seen() }));
+        assert!(!hidden.contains("on disk"), "who sees a part sees nothing of the whole: {hidden}");
     }
 
     #[test]

@@ -45,12 +45,12 @@ pub(super) fn push_labels(out: &mut String, labels: &Labels) {
 }
 
 /// A value as Go's `strconv.FormatFloat(v, 'f' or 'e', -1, 64)` prints it: with an exponent below 1e-6 and from 1e21 on.
-fn push_number(out: &mut String, value: f64) {
+pub(super) fn push_number(out: &mut String, value: f64) {
     out.push_str(&promql::format_value(value));
 }
 
 /// A time in seconds, with milliseconds only where they are not zero.
-fn push_time(out: &mut String, time: Timestamp) {
+pub(super) fn push_time(out: &mut String, time: Timestamp) {
     let millis = time.as_millis();
     let sign = if millis < 0 { "-" } else { "" };
     let (seconds, fraction) = (millis.unsigned_abs() / 1000, millis.unsigned_abs() % 1000);

@@ -1,4 +1,4 @@
-//! `/api/v1/query`, `/api/v1/query_range` and `/api/v1/query_exemplars`.
+//! `/api/v1/query` and `/api/v1/query_range`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,17 +76,6 @@ fn check_resolution(span_ms: i64, step: Duration) -> Result<(), ApiError> {
         ));
     }
     Ok(())
-}
-
-/// Exemplars are not stored: every valid query has none.
-pub(super) async fn exemplars(_: Reader, params: Params) -> Response {
-    let checked = promql::parse(params.get("query").unwrap_or_default());
-    match checked {
-        Ok(_) => reply::success("[]", params.gzip),
-        Err(error) => {
-            ApiError::BadData(format!("invalid parameter \"query\": {error}")).response(params.gzip)
-        }
-    }
 }
 
 /// Set when the handler goes away: a client that left does not keep a core busy.

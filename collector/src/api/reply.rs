@@ -32,6 +32,9 @@ pub(super) enum ApiError {
     /// The store is not ready.
     #[error("{0}")]
     Unavailable(String),
+    /// Not for this reader.
+    #[error("{0}")]
+    Forbidden(String),
     /// Ours, or the disk's.
     #[error("{0}")]
     Internal(String),
@@ -47,6 +50,7 @@ impl ApiError {
                 ("canceled", StatusCode::from_u16(499).expect("three digits are a status code"))
             }
             Self::Unavailable(_) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
+            Self::Forbidden(_) => ("forbidden", StatusCode::FORBIDDEN),
             Self::Internal(_) => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }

@@ -611,3 +611,147 @@ async fn the_embedded_agent_watches_this_host_and_the_ledger_knows_the_time_betw
     assert_eq!(bench.gaps_of_embedded().await, ["stopped", "crashed"]);
     bench.collector.stop().await.expect("it ends well");
 }
+
+const KUDUS: (&str, &str) = ("authorization", "Bearer kudus-0123456789abcdef");
+const ALL: (&str, &str) = ("authorization", "Bearer all-0123456789abcdef");
+
+#[tokio::test]
+async fn what_is_most_is_told_as_prometheus_tells_it_and_by_agent() {
+    let bench = bench(READERS).await;
+    let token = bench.enrol("kudus-gw", "33.19");
+    for instance in ["a", "b", "c"] {
+        let answer = bench.write(instance, &[("authorization", token.as_str())]).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
+    }
+    // The collector's own series may be there as well, or not yet.
+    let answer = bench.get("/api/v1/status/tsdb?limit=10000", &[ALL]).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let members = [
+        "{\"status\":\"success\",\"data\":{\"headStats\":{\"numSeries\":",
+        ",\"numLabelPairs\":",
+        ",\"chunkCount\":",
+        ",\"minTime\":",
+        ",\"maxTime\":",
+        "},\"seriesCountByMetricName\":[{\"name\":",
+        "],\"labelValueCountByLabelName\":[{\"name\":",
+        "],\"memoryInBytesByLabelName\":[{\"name\":",
+        "],\"seriesCountByLabelValuePair\":[{\"name\":",
+        "],\"seriesCountByAgent\":[{\"name\":",
+    ];
+    let mut rest = answer.body.as_str();
+    for member in members {
+        let (_, after) = rest.split_once(member).unwrap_or_else(|| panic!("{member} in {}", answer.body));
+        rest = after;
+    }
+    let json: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+    for (list, name) in [
+        ("seriesCountByMetricName", "up"),
+        ("seriesCountByLabelValuePair", "job=test"),
+        ("seriesCountByAgent", "kudus-gw"),
+    ] {
+        let entries = json["data"][list].as_array().expect("a list");
+        let entry = entries.iter().find(|entry| entry["name"] == name);
+        assert_eq!(entry.unwrap_or_else(|| panic!("{name} in {entries:?}"))["value"], 3, "{list}");
+    }
+    let short = bench.get("/api/v1/status/tsdb?limit=1", &[ALL]).await.body;
+    let short: serde_json::Value = serde_json::from_str(&short).expect("JSON");
+    assert_eq!(short["data"]["labelValueCountByLabelName"].as_array().map(Vec::len), Some(1));
+    for (limit, why) in [
+        ("0", "limit must be a positive number"),
+        ("x", "limit must be a positive number"),
+        ("10001", "limit must not exceed 10000"),
+    ] {
+        let answer = bench.get(&format!("/api/v1/status/tsdb?limit={limit}"), &[ALL]).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(answer.body.contains(why), "{}", answer.body);
+    }
+    let hidden = bench.get("/api/v1/status/tsdb", &[KUDUS]).await;
+    assert_eq!(hidden.status, StatusCode::FORBIDDEN);
+    assert!(hidden.body.contains("\"errorType\":\"forbidden\""), "{}", hidden.body);
+    let page = bench.get("/", &[KUDUS]).await.body;
+    assert!(page.contains("kudus-gw") && !page.contains("on disk"), "{page}");
+    let page = bench.get("/", &[ALL]).await.body;
+    assert!(page.contains("on disk") && page.contains("kudus-gw"), "{page}");
+}
+
+#[tokio::test]
+async fn the_store_is_changed_by_administrators_alone() {
+    const DELETE: &str = "/api/v1/admin/tsdb/delete_series?match%5B%5D=up%7Binstance%3D%22a%22%7D";
+    let closed = bench("").await;
+    let answer = closed.ask(Method::POST, DELETE, &[], Vec::new()).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.body.contains("admin APIs disabled"), "{}", answer.body);
+
+    let more =
+        format!("admin_api: true\n{}", READERS.replace("file: all.token}", "file: all.token}, admin: true"));
+    let bench = bench(&more).await;
+    let token = bench.enrol("kudus-gw", "33.19");
+    for instance in ["a", "b"] {
+        assert_eq!(bench.write(instance, &[("authorization", &token)]).await.status, StatusCode::NO_CONTENT);
+    }
+    for headers in [&[KUDUS][..], &[("authorization", "Basic b3BzOmh1bnRlcjI=")]] {
+        let answer = bench.ask(Method::POST, DELETE, headers, Vec::new()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.body);
+    }
+    assert_eq!(
+        bench.ask(Method::POST, DELETE, &[("authorization", &token)], Vec::new()).await.status.as_u16(),
+        401
+    );
+    assert_eq!(bench.get(DELETE, &[ALL]).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let nothing = bench.ask(Method::POST, "/api/v1/admin/tsdb/delete_series", &[ALL], Vec::new()).await;
+    assert_eq!(nothing.status, StatusCode::BAD_REQUEST);
+    assert_eq!(bench.seen(&[ALL]).await, ["a", "b"]);
+    let answer = bench.ask(Method::PUT, DELETE, &[ALL], Vec::new()).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
+    assert_eq!(bench.seen(&[ALL]).await, ["b"]);
+    let cleaned = bench.ask(Method::POST, "/api/v1/admin/tsdb/clean_tombstones", &[ALL], Vec::new()).await;
+    assert_eq!(cleaned.status, StatusCode::NO_CONTENT, "{}", cleaned.body);
+    let answer = bench.ask(Method::POST, "/api/v1/admin/tsdb/snapshot", &[ALL], Vec::new()).await;
+    let json: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+    let name = json["data"]["name"].as_str().unwrap_or_else(|| panic!("{}", answer.body));
+    assert!(bench.data().join(storage::SNAPSHOTS).join(name).join("MANIFEST").is_file(), "{name}");
+    let skip =
+        bench.ask(Method::POST, "/api/v1/admin/tsdb/snapshot?skip_head=true", &[ALL], Vec::new()).await;
+    assert_eq!(skip.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn exemplars_are_found_by_query_and_scope_and_histograms_are_counted() {
+    let bench = bench(READERS).await;
+    let at = Timestamp::from_millis(now().as_millis() / 1000 * 1000 + 125);
+    let seconds = format!("{}.125", at.as_millis() / 1000);
+    let trace: &[(&str, &str)] = &[("trace_id", "a1")];
+    let mut histogram = vec![0x78];
+    let mut millis = at.as_millis() as u64;
+    while millis >= 0x80 {
+        histogram.push(millis as u8 | 0x80);
+        millis >>= 7;
+    }
+    histogram.push(millis as u8);
+    for region in ["33.19", "33.20"] {
+        let token = bench.enrol(&format!("gw-{}", region.replace('.', "-")), region);
+        let mut writer = wire::v1::Writer::default();
+        let labels = [("__name__", "latency_seconds"), ("job", "web")];
+        writer.series_with(labels, [(at, 1.0)], [histogram.as_slice()], [(trace, at, 0.25)]);
+        let answer = bench.post(&[("authorization", &token)], packed(&writer.finish())).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
+    }
+    let path = |query: &str| {
+        let (start, end) = (at.as_millis() / 1000 - 60, at.as_millis() / 1000 + 60);
+        format!("/api/v1/query_exemplars?query={query}&start={start}&end={end}")
+    };
+    let one = |region: &str| {
+        format!(
+            "{{\"seriesLabels\":{{\"__name__\":\"latency_seconds\",\"job\":\"web\",\"region\":\"{region}\",\"site\":\"site-1\"}},\
+             \"exemplars\":[{{\"labels\":{{\"trace_id\":\"a1\"}},\"value\":\"0.25\",\"timestamp\":{seconds}}}]}}"
+        )
+    };
+    let query = "rate(latency_seconds%5B5m%5D)";
+    let whole = format!("{{\"status\":\"success\",\"data\":[{},{}]}}", one("33.19"), one("33.20"));
+    assert_eq!(bench.get(&path(query), &[ALL]).await.body, whole);
+    let part = format!("{{\"status\":\"success\",\"data\":[{}]}}", one("33.19"));
+    assert_eq!(bench.get(&path(query), &[KUDUS]).await.body, part);
+    assert_eq!(bench.get(&path("1"), &[KUDUS]).await.body, "{\"status\":\"success\",\"data\":[]}");
+    assert_eq!(bench.get("/api/v1/query_exemplars?query=up", &[ALL]).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(bench.collector.state.metrics.ingest_histograms.get(), 2);
+}

@@ -143,6 +143,7 @@ impl Config {
             journal_bytes_max,
             reserve_bytes: self.disk_reserve.get(),
             series_max: self.series_max.as_usize(),
+            exemplars_max: self.exemplars_max.as_usize(),
             // A small disk gets smaller segments, so that there are always some to remove.
             segment_bytes: usual.segment_bytes.min(journal_bytes_max / 8).max(4096),
             sync: match self.durability {

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Counter, CounterVec, Gauge, Opts};
-use tsdb::{Stats, Store};
+use prometheus::{Counter, CounterVec, Gauge, GaugeVec, Opts};
+use tsdb::{Forecast, Stats, Store};
 
 /// Name, help, and where the figure stands.
 type Figure = (&'static str, &'static str, fn(&Stats) -> f64);
 
 const GAUGES: &[Figure] = &[
-    ("pantau_store_series", "Series in the store.", |stats| stats.series as f64),
-    ("pantau_store_samples", "Samples in the store.", |stats| stats.samples as f64),
+    ("pantau_store_series", "Active series: those with samples in memory.", |stats| stats.series as f64),
+    ("pantau_store_samples", "Samples in memory, in no block yet.", |stats| stats.samples as f64),
     ("pantau_store_head_bytes", "Memory of samples, labels and index, by estimate.", |stats| {
         stats.head_bytes as f64
     }),
@@ -41,6 +41,29 @@ const GAUGES: &[Figure] = &[
         "Whether a write or fsync failed: nothing is written until a restart.",
         |stats| f64::from(u8::from(stats.journal.poisoned.is_some())),
     ),
+    ("pantau_store_bytes", "Bytes on disk: blocks and journal.", |stats| {
+        (stats.blocks.bytes + stats.journal.segment_bytes) as f64
+    }),
+    ("pantau_store_blocks_bytes", "Bytes of the blocks.", |stats| stats.blocks.bytes as f64),
+    (
+        "pantau_store_blocks_samples",
+        "Samples in blocks; one that stands in two of them counts twice.",
+        |stats| stats.blocks.samples as f64,
+    ),
+    ("pantau_store_blocks_histograms", "Native histograms in blocks.", |stats| {
+        stats.blocks.histograms as f64
+    }),
+    ("pantau_store_tombstones", "Deletions that wait for compaction.", |stats| {
+        stats.blocks.tombstones as f64
+    }),
+    ("pantau_store_cache_bytes", "Memory of what is kept of blocks for reading again.", |stats| {
+        stats.blocks.cache.bytes as f64
+    }),
+    (
+        "pantau_store_damaged",
+        "Blocks and places of the journal that the start found damaged or missing.",
+        |stats| (stats.replay.blocks_lost.len() + stats.replay.journal.damage.len()) as f64,
+    ),
     ("pantau_store_replay_seconds", "How long the replay took at the start.", |stats| {
         stats.replay.duration.as_secs_f64()
     }),
@@ -60,6 +83,34 @@ const COUNTERS: &[Figure] = &[
     ("pantau_store_out_of_order_samples_total", "Samples older than their series' latest.", |stats| {
         stats.written.out_of_order as f64
     }),
+    ("pantau_store_flushes_total", "Times that samples became blocks.", |stats| stats.blocks.flushes as f64),
+    ("pantau_store_flushes_early_total", "Of these: early, because memory or journal were short.", |stats| {
+        stats.blocks.flushes_early as f64
+    }),
+    ("pantau_store_flushes_failed_total", "Times that it failed; it is tried again.", |stats| {
+        stats.blocks.flushes_failed as f64
+    }),
+    ("pantau_store_flush_seconds_total", "Time spent in them.", |stats| {
+        stats.blocks.flush_time.as_secs_f64()
+    }),
+    ("pantau_store_compactions_total", "Blocks made of smaller ones.", |stats| {
+        stats.blocks.compactions as f64
+    }),
+    ("pantau_store_compactions_failed_total", "Times that it failed.", |stats| {
+        stats.blocks.compactions_failed as f64
+    }),
+    ("pantau_store_compaction_bytes_total", "Bytes that compaction read and wrote.", |stats| {
+        stats.blocks.compaction_bytes as f64
+    }),
+    ("pantau_store_blocks_retired_total", "Blocks that retention removed.", |stats| {
+        stats.blocks.blocks_retired as f64
+    }),
+    ("pantau_store_cache_hits_total", "Frames of blocks found in memory.", |stats| {
+        stats.blocks.cache.hits as f64
+    }),
+    ("pantau_store_cache_misses_total", "Frames of blocks read from disk.", |stats| {
+        stats.blocks.cache.misses as f64
+    }),
     ("pantau_store_journal_records_total", "Batches written.", |stats| stats.journal.records as f64),
     ("pantau_store_journal_written_bytes_total", "Bytes written.", |stats| {
         stats.journal.bytes_written as f64
@@ -73,6 +124,12 @@ const COUNTERS: &[Figure] = &[
     }),
 ];
 
+/// The levels of the grid in which blocks lie, finest first.
+const LEVELS: [&str; 4] = ["2h", "12h", "3d", "30d"];
+
+const GROWTH: &str = "Bytes of blocks that a day of samples takes, as of the last days.";
+const FULL: &str = "Days until the disk (or disk_max) is full if it goes on like this; absent where retention keeps the store below it.";
+
 /// See the module's text.
 pub(super) struct Figures {
     store: Arc<Store>,
@@ -81,7 +138,9 @@ pub(super) struct Figures {
 
 impl Figures {
     pub(super) fn new(store: Arc<Store>) -> Self {
-        let nothing = Stats::default();
+        // With everything that there can be.
+        let forecast = Some(Forecast { days_until_full: Some(0.0), ..Forecast::default() });
+        let nothing = Stats { forecast, ..Stats::default() };
         let descriptions = metrics(&nothing).iter().flat_map(|metric| metric.desc()).cloned().collect();
         Self { store, descriptions }
     }
@@ -109,6 +168,24 @@ fn metrics(stats: &Stats) -> Vec<Box<dyn Collector>> {
         let counter = Counter::new(*name, *help).expect(FITS);
         counter.inc_by(value(stats));
         all.push(Box::new(counter));
+    }
+    let blocks =
+        GaugeVec::new(Opts::new("pantau_store_blocks", "Blocks, by how wide they are at most."), &["span"]);
+    let blocks = blocks.expect(FITS);
+    for (span, count) in LEVELS.into_iter().zip(stats.blocks.count) {
+        blocks.with_label_values(&[span]).set(count as f64);
+    }
+    all.push(Box::new(blocks));
+    if let Some(forecast) = stats.forecast {
+        for (name, help, value) in [
+            ("pantau_store_growth_bytes_per_day", GROWTH, Some(forecast.bytes_per_day)),
+            ("pantau_store_full_days", FULL, forecast.days_until_full),
+        ] {
+            let Some(value) = value else { continue };
+            let gauge = Gauge::new(name, help).expect(FITS);
+            gauge.set(value);
+            all.push(Box::new(gauge));
+        }
     }
     let shed =
         Opts::new("pantau_store_dropped_samples_total", "Samples that went, by the bound that was reached.");

@@ -25,6 +25,18 @@ pub(super) struct Words {
     pub(super) slowest: &'static str,
     pub(super) asked_by: &'static str,
     pub(super) took: &'static str,
+    pub(super) store: &'static str,
+    pub(super) on_disk: &'static str,
+    pub(super) a_day: &'static str,
+    pub(super) full_in: &'static str,
+    pub(super) never_full: &'static str,
+    pub(super) damaged: &'static str,
+    pub(super) see_log: &'static str,
+    pub(super) disk_full: &'static str,
+    pub(super) not_writing: &'static str,
+    pub(super) most_series: &'static str,
+    pub(super) series: &'static str,
+    pub(super) metric: &'static str,
     pub(super) next: &'static str,
     pub(super) grafana: &'static str,
     pub(super) try_it: &'static str,
@@ -57,6 +69,18 @@ const ENGLISH: Words = Words {
     slowest: "Slowest devices",
     asked_by: "Asked by",
     took: "Last round",
+    store: "The store",
+    on_disk: "on disk",
+    a_day: "a day",
+    full_in: "the disk is full in",
+    never_full: "retention keeps it from filling the disk",
+    damaged: "Found damaged at the start:",
+    see_log: "the log says which files, and the rest is served",
+    disk_full: "The disk is full: nothing is taken in, and senders keep their data.",
+    not_writing: "Nothing is written until a restart",
+    most_series: "Most series",
+    series: "Active series",
+    metric: "Metric",
     next: "What next",
     grafana: "In Grafana, add a data source of type Prometheus with this page's address and the HTTP method POST.",
     try_it: "try it",
@@ -89,6 +113,18 @@ const INDONESIAN: Words = Words {
     slowest: "Perangkat paling lambat",
     asked_by: "Ditanya oleh",
     took: "Putaran terakhir",
+    store: "Penyimpanan",
+    on_disk: "di disk",
+    a_day: "per hari",
+    full_in: "disk penuh dalam",
+    never_full: "retensi menjaga agar disk tidak penuh",
+    damaged: "Ditemukan rusak saat mulai:",
+    see_log: "log menyebut berkasnya, sisanya tetap dilayani",
+    disk_full: "Disk penuh: tidak ada yang diterima, dan pengirim menyimpan datanya.",
+    not_writing: "Tidak ada yang ditulis sampai dimulai ulang",
+    most_series: "Series terbanyak",
+    series: "Series aktif",
+    metric: "Metrik",
     next: "Langkah berikutnya",
     grafana: "Di Grafana, tambahkan sumber data jenis Prometheus dengan alamat halaman ini dan metode HTTP POST.",
     try_it: "coba",
@@ -125,6 +161,31 @@ impl Words {
         format!("{} {}", format!("{seconds:.2}").replace('.', self.decimal), self.units[0])
     }
 
+    /// A size, to three digits.
+    pub(super) fn size(&self, bytes: f64) -> String {
+        const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+        let mut unit = 0;
+        let mut size = bytes.max(0.0);
+        while size >= 1000.0 && unit + 1 < UNITS.len() {
+            size /= 1024.0;
+            unit += 1;
+        }
+        let digits = if unit == 0 || size >= 100.0 {
+            0
+        } else if size >= 10.0 {
+            1
+        } else {
+            2
+        };
+        format!("{} {}", format!("{size:.digits$}").replace('.', self.decimal), UNITS[unit])
+    }
+
+    /// A number of days, in days.
+    pub(super) fn days(&self, days: f64) -> String {
+        let digits = usize::from(days < 10.0);
+        format!("{} {}", format!("{days:.digits$}").replace('.', self.decimal), self.units[3])
+    }
+
     /// How long ago a moment was, in one unit.
     pub(super) fn since(&self, moment: Option<Timestamp>, now: Timestamp) -> String {
         let Some(moment) = moment else { return self.unknown.to_owned() };
@@ -153,6 +214,14 @@ mod tests {
         ] {
             assert_eq!(Words::choose(asked, accepted).code, expected, "{asked:?} {accepted:?}");
         }
+    }
+
+    #[test]
+    fn sizes_and_days_are_told_to_few_digits() {
+        let told = [0.0, 999.0, 1000.0, 20.0 * 1024.0 * 1024.0, 3e11, 5e15].map(|bytes| ENGLISH.size(bytes));
+        assert_eq!(told, ["0 B", "999 B", "0.98 KiB", "20.0 MiB", "279 GiB", "4547 TiB"]);
+        assert_eq!(INDONESIAN.size(1536.0), "1,50 KiB");
+        assert_eq!([ENGLISH.days(3.25), ENGLISH.days(412.7)], ["3.2 d", "413 d"]);
     }
 
     #[test]

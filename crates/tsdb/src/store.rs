@@ -281,6 +281,11 @@ impl Store {
         self.shared.registry.read().index.census(top)
     }
 
+    /// Runs of samples in memory. Asks every series.
+    pub fn chunks(&self) -> usize {
+        self.shared.head.chunks()
+    }
+
     /// The values of a label that most series bear, with how many do.
     pub fn top_values(&self, label: &str, top: usize) -> Vec<(String, usize)> {
         self.shared.registry.read().index.top(label, top)

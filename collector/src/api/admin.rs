@@ -1,0 +1,95 @@
+//! `/api/v1/admin/tsdb`: what Prometheus' admin API does to the store: delete series, clean up after that, copy everything.
+//!
+//! For an [`Administrator`] alone. Every call is said in the log.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use model::{Matcher, Timestamp};
+
+use super::params::Params;
+use super::reply::{self, ApiError};
+use crate::auth::Administrator;
+use crate::state::{AppState, now};
+
+/// Deletes the samples of the series that a selector matches, from `start` to `end`, both inclusive: they are seen no more at once, and
+/// leave the disk when their blocks are compacted.
+pub(super) async fn delete_series(admin: Administrator, params: Params) -> Response {
+    let run = async {
+        let selectors = params.selectors()?;
+        if selectors.is_empty() {
+            return Err(ApiError::BadData("no match[] parameter provided".into()));
+        }
+        let (start, end) = (params.time("start", Timestamp::MIN)?, params.time("end", Timestamp::MAX)?);
+        if end < start {
+            let text = "invalid parameter \"end\": end timestamp must not be before start time";
+            return Err(ApiError::BadData(text.into()));
+        }
+        tracing::info!(
+            "an administrator deletes what {} matches from {start} to {end}",
+            params.all("match[]").collect::<Vec<_>>().join(" or ")
+        );
+        on_its_own_thread(move || delete(&admin, &selectors, start, end)).await
+    };
+    match run.await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => error.response(params.gzip),
+    }
+}
+
+fn delete(
+    admin: &Administrator,
+    selectors: &[Vec<Matcher>],
+    start: Timestamp,
+    end: Timestamp,
+) -> anyhow::Result<()> {
+    selectors.iter().try_for_each(|matchers| admin.storage.delete(matchers, start, end))
+}
+
+/// Takes what was deleted off the disk.
+pub(super) async fn clean_tombstones(admin: Administrator, params: Params) -> Response {
+    tracing::info!("an administrator has what was deleted taken off the disk");
+    match on_its_own_thread(move || admin.storage.clean_tombstones(now())).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => error.response(params.gzip),
+    }
+}
+
+/// Copies the store, without holding up anybody, into `snapshots/NAME` in the data folder.
+pub(super) async fn snapshot(
+    admin: Administrator,
+    State(state): State<AppState>,
+    params: Params,
+) -> Response {
+    let run = async {
+        match params.get("skip_head") {
+            None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => {}
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => {
+                let why = "invalid parameter \"skip_head\": a snapshot here holds everything that was answered: leave it out";
+                return Err(ApiError::BadData(why.into()));
+            }
+            Some(other) => {
+                let why = format!("invalid parameter \"skip_head\": unable to parse boolean {other:?}");
+                return Err(ApiError::BadData(why));
+            }
+        }
+        let data = state.settings.load().data.clone();
+        on_its_own_thread(move || admin.storage.snapshot(&data, now())).await
+    };
+    match run.await {
+        Ok(name) => {
+            tracing::info!("an administrator had a snapshot made: {name}");
+            reply::success(&serde_json::json!({ "name": name }).to_string(), params.gzip)
+        }
+        Err(error) => error.response(params.gzip),
+    }
+}
+
+/// The disk may take its time.
+async fn on_its_own_thread<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|error| ApiError::Internal(format!("the work's thread ended: {error}")))?;
+    done.map_err(|error| ApiError::Internal(format!("{error:#}")))
+}

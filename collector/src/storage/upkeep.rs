@@ -1,0 +1,267 @@
+//! The threads that look after an open store: one keeps its bounds and writes blocks, one makes large blocks of small ones.
+//!
+//! In: the store, the budget. Out: log lines. The first is woken by the store itself, else it looks every ten seconds; what it
+//! does must be done however much is going on. The second stays within [`Compaction`]'s budget: it rests after each piece of
+//! work for as long as the bytes or the processor's time of that piece ask for, whichever is longer. Both end within a moment of
+//! [`Upkeep::stop`]; a compaction that is given up leaves nothing behind and begins anew at the next start.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use telemetry::summary::{Say, Summary};
+use tsdb::{Pace, Store, StoreError};
+
+use super::Compaction;
+use crate::state;
+
+/// How often the store's bounds are looked after when nothing asks for it.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(10);
+/// How soon the end is noticed.
+const NOTICE_EVERY: Duration = Duration::from_millis(250);
+/// How often somebody looks whether blocks are worth being merged.
+const COMPACT_EVERY: Duration = Duration::from_secs(15);
+/// After a failure it is not tried again at once: the disk will hardly be better.
+const AFTER_FAILURE: Duration = Duration::from_secs(60);
+/// A fault that goes on is said again this often.
+const SAY_EVERY: Duration = Duration::from_secs(600);
+/// Time that was not used in which no more work is done than this much of it would allow.
+const CREDIT_MAX: Duration = Duration::from_secs(1);
+
+/// Set once, at the end.
+#[derive(Default)]
+struct Stop {
+    is_set: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    /// Waits for so long, or until the end; whether it is the end.
+    fn wait(&self, at_most: Duration) -> bool {
+        let is_set = self.is_set.lock().expect("nothing panics while it holds this lock");
+        let waited = self.changed.wait_timeout_while(is_set, at_most, |is_set| !*is_set);
+        *waited.expect("nothing panics while it holds this lock").0
+    }
+
+    fn is_set(&self) -> bool {
+        *self.is_set.lock().expect("nothing panics while it holds this lock")
+    }
+
+    fn set(&self) {
+        *self.is_set.lock().expect("nothing panics while it holds this lock") = true;
+        self.changed.notify_all();
+    }
+}
+
+/// See the module's text.
+pub struct Upkeep {
+    stop: Arc<Stop>,
+    budget: Arc<Mutex<Compaction>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Upkeep {
+    /// Starts both threads.
+    ///
+    /// # Errors
+    /// The system's, where it has no threads left.
+    pub fn start(store: &Arc<Store>, budget: Compaction) -> std::io::Result<Self> {
+        let mut upkeep =
+            Self { stop: Arc::default(), budget: Arc::new(Mutex::new(budget)), threads: Vec::new() };
+        let (maintained, stop) = (Arc::clone(store), Arc::clone(&upkeep.stop));
+        let thread = std::thread::Builder::new().name("store upkeep".into());
+        upkeep.threads.push(thread.spawn(move || maintain(&maintained, &stop))?);
+        let (compacted, stop, budget) =
+            (Arc::clone(store), Arc::clone(&upkeep.stop), Arc::clone(&upkeep.budget));
+        let thread = std::thread::Builder::new().name("store compaction".into());
+        upkeep.threads.push(thread.spawn(move || compact(&compacted, &stop, &budget))?);
+        Ok(upkeep)
+    }
+
+    /// Takes over another budget.
+    pub fn set_budget(&self, budget: Compaction) {
+        *self.budget.lock().expect("nothing panics while it holds this lock") = budget;
+    }
+
+    /// Ends both threads; waits for the piece of work that they are at.
+    pub fn stop(self) {
+        self.stop.set();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread that looks after the store ended in a mistake of ours");
+            }
+        }
+    }
+}
+
+/// Says a fault once and then summarised.
+struct Said {
+    summary: Summary,
+    began: Instant,
+    what: &'static str,
+}
+
+impl Said {
+    fn new(what: &'static str) -> Self {
+        Self { summary: Summary::new(SAY_EVERY), began: Instant::now(), what }
+    }
+
+    fn well(&mut self) {
+        if let Say::Recovered { after } = self.summary.well(self.began.elapsed()) {
+            tracing::info!("can {} again, after {} s", self.what, after.as_secs());
+        }
+    }
+
+    fn fault(&mut self, error: &StoreError) {
+        match self.summary.fault(self.began.elapsed()) {
+            Say::First => tracing::error!("cannot {}: {error}", self.what),
+            Say::Again { times } => {
+                tracing::error!("cannot {}: {error} ({times} times since it was last said)", self.what);
+            }
+            Say::Recovered { .. } | Say::Nothing => {}
+        }
+    }
+}
+
+fn maintain(store: &Store, stop: &Stop) {
+    let mut said = Said::new("look after the store");
+    let mut looked = Instant::now();
+    while !stop.is_set() {
+        if !store.wait_for_work(NOTICE_EVERY) && looked.elapsed() < MAINTAIN_EVERY {
+            continue;
+        }
+        looked = Instant::now();
+        match store.maintain(state::now()) {
+            Ok(done) => {
+                said.well();
+                if done.blocks_removed > 0 {
+                    tracing::info!("{} blocks were past their time, or made room", done.blocks_removed);
+                }
+                for (cause, dropped) in done.dropped {
+                    tracing::info!("the store let go of {dropped} samples: {}", cause.as_str());
+                }
+            }
+            Err(error) => {
+                said.fault(&error);
+                // Whatever asked for work asks again.
+                stop.wait(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+fn compact(store: &Store, stop: &Stop, budget: &Mutex<Compaction>) {
+    let mut said = Said::new("merge blocks");
+    let mut rest = COMPACT_EVERY;
+    while !stop.wait(rest) {
+        rest = COMPACT_EVERY;
+        loop {
+            let config = *budget.lock().expect("nothing panics while it holds this lock");
+            let mut pace =
+                Budget { stop, spending: Spending::new(config), began: Instant::now(), cpu: cpu_time() };
+            match store.compact(state::now(), &mut pace) {
+                Ok(done) if done.blocks_in > 0 => said.well(),
+                Ok(_) => {
+                    said.well();
+                    break;
+                }
+                Err(_) if stop.is_set() => return,
+                Err(error) => {
+                    said.fault(&error);
+                    rest = AFTER_FAILURE;
+                    break;
+                }
+            }
+            if stop.is_set() {
+                return;
+            }
+        }
+    }
+}
+
+/// The processor's time that this thread has used.
+fn cpu_time() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(used.tv_sec).unwrap_or(0), u32::try_from(used.tv_nsec).unwrap_or(0))
+}
+
+/// Keeps a piece of work within its budget.
+struct Budget<'a> {
+    stop: &'a Stop,
+    spending: Spending,
+    began: Instant,
+    cpu: Duration,
+}
+
+impl Pace for Budget<'_> {
+    fn spent(&mut self, bytes: u64) -> bool {
+        let rest = self.spending.rest(bytes, cpu_time().saturating_sub(self.cpu), self.began.elapsed());
+        if rest.is_zero() { !self.stop.is_set() } else { !self.stop.wait(rest) }
+    }
+}
+
+/// What was spent, and how long it may take. Times count from the beginning.
+struct Spending {
+    config: Compaction,
+    bytes: f64,
+    /// Time that was given away because it was not used when it was there.
+    lost: Duration,
+}
+
+impl Spending {
+    fn new(config: Compaction) -> Self {
+        Self { config, bytes: 0.0, lost: Duration::ZERO }
+    }
+
+    /// How long to rest now.
+    fn rest(&mut self, bytes: u64, cpu: Duration, elapsed: Duration) -> Duration {
+        self.bytes += bytes as f64;
+        let by_bytes = self.bytes / self.config.bytes_per_second.get() as f64;
+        let by_cpu = cpu.as_secs_f64() * 100.0 / self.config.cpu_percent.get() as f64;
+        let due = Duration::from_secs_f64(by_bytes.max(by_cpu)) + self.lost;
+        let unused = elapsed.saturating_sub(due);
+        self.lost += unused.saturating_sub(CREDIT_MAX);
+        due.saturating_sub(elapsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use settings::Bytes;
+
+    use super::*;
+    use crate::settings::Within;
+
+    fn seconds(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    fn spending() -> Spending {
+        Spending::new(Compaction { bytes_per_second: Bytes::new(1000), cpu_percent: Within::new(50) })
+    }
+
+    #[test]
+    fn work_rests_for_its_bytes_or_its_processor_time_whichever_is_longer() {
+        let mut spending = spending();
+        assert_eq!(spending.rest(1000, seconds(0.1), seconds(0.2)), seconds(0.8));
+        assert_eq!(spending.rest(0, seconds(2.0), seconds(2.5)), seconds(1.5));
+        assert_eq!(spending.rest(1000, seconds(2.0), seconds(4.0)), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_was_not_used_is_no_licence_to_work_without_rest() {
+        let mut spending = spending();
+        assert_eq!(spending.rest(0, Duration::ZERO, seconds(60.0)), Duration::ZERO);
+        assert_eq!(spending.rest(5000, Duration::ZERO, seconds(60.0)), seconds(4.0), "but for a second");
+    }
+
+    #[test]
+    fn the_end_wakes_who_rests() {
+        let stop = Arc::new(Stop::default());
+        let other = Arc::clone(&stop);
+        let resting = std::thread::spawn(move || other.wait(Duration::from_secs(3600)));
+        stop.set();
+        assert!(resting.join().expect("it ends well"));
+        assert!(stop.wait(Duration::ZERO));
+    }
+}
