@@ -269,19 +269,16 @@ fn stream_figures(number: usize, outcomes: &[Outcome]) -> Result<Vec<Figure>> {
             "ingest, samples per CPU second, agents' batches",
             "bytes a sample, compacted, first stream",
             "peak RSS, first stream",
-            "",
         ],
         2 => [
             "ingest over HTTP (remote write 1.0), samples per CPU second",
             "bytes a sample, compacted, second stream",
             "peak RSS at 10,000 series",
-            "",
         ],
         _ => [
             "ingest, samples per CPU second, scattered times",
             "bytes a sample, compacted, third stream",
             "peak RSS, third stream",
-            "",
         ],
     };
     let mut figures = Vec::new();
