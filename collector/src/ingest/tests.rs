@@ -668,3 +668,16 @@ proptest::proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn other_limits_are_taken_over_while_it_runs_and_what_is_there_goes_on() {
+    let bench = bench("ingest: {series_per_sender_max: 10}");
+    let kudus = named("kudus");
+    assert_eq!(bench.send(&kudus, &many(0, 10), None).await.expect("stored").samples, 10);
+    let config =
+        |text: &str| Checked::parse(text, "test", std::path::Path::new("")).expect("good settings").ingest;
+    bench.ingest.reload(&config("ingest: {series_per_sender_max: 5}"));
+    assert_eq!(bench.send(&kudus, &many(0, 20), None).await.expect("in part").samples, 10);
+    bench.ingest.reload(&config("ingest: {series_per_sender_max: 15}"));
+    assert_eq!(bench.send(&kudus, &many(0, 20), None).await.expect("in part").samples, 15);
+}

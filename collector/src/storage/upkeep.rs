@@ -84,13 +84,20 @@ impl Upkeep {
     }
 
     /// Ends both threads; waits for the piece of work that they are at.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
         self.stop.set();
-        for thread in self.threads {
+        for thread in std::mem::take(&mut self.threads) {
             if thread.join().is_err() {
                 tracing::error!("a thread that looks after the store ended in a mistake of ours");
             }
         }
+    }
+}
+
+/// Who forgets to stop them does not keep them: they end by themselves, and nobody waits.
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.stop.set();
     }
 }
 
@@ -253,6 +260,26 @@ mod tests {
         let mut spending = spending();
         assert_eq!(spending.rest(0, Duration::ZERO, seconds(60.0)), Duration::ZERO);
         assert_eq!(spending.rest(5000, Duration::ZERO, seconds(60.0)), seconds(4.0), "but for a second");
+    }
+
+    #[test]
+    fn both_threads_end_within_a_moment() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = crate::storage::open(
+            folder.path(),
+            &crate::storage::Config::default(),
+            &crate::ledger::Ledger::new(),
+        )
+        .expect("opened");
+        let upkeep = Upkeep::start(&store, Compaction::default()).expect("threads");
+        upkeep.set_budget(Compaction { cpu_percent: Within::new(1), ..Compaction::default() });
+        upkeep.stop();
+        drop(Upkeep::start(&store, Compaction::default()).expect("threads"));
+        let begun = Instant::now();
+        while Arc::strong_count(&store) > 1 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "a thread that nobody keeps ends");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
