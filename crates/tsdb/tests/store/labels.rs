@@ -1,8 +1,9 @@
 //! Matchers and questions about labels, over series in memory and in blocks at once, beside a plain map.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use model::{Columns, Labels, MatchOp, Matcher, Selection, SeriesSource, Timestamp};
+use model::{Columns, Labels, MatchOp, Matcher, Selection, SeriesSource, SourceError, Timestamp};
 use proptest::prelude::*;
 use tsdb::WriteBatch;
 
@@ -126,4 +127,52 @@ fn a_label_question_past_all_samples_finds_nothing() {
     assert!(fixture.store.label_values("a", &[late], 0).expect("readable").is_empty());
     assert!(fixture.store.label_names(&[late], 0).expect("readable").is_empty());
     assert!(fixture.store.series(&[late], 0).expect("readable").is_empty());
+}
+
+/// Reads all of a store; the first error ends it.
+fn try_all(fixture: &Fixture) -> Result<usize, SourceError> {
+    let mut set = fixture.store.select(&everything(&[]))?;
+    let (mut columns, mut samples) = (Columns::default(), 0);
+    while set.advance()? {
+        set.read(&mut columns)?;
+        samples += columns.len();
+    }
+    fixture.store.label_values("a", &[], 0)?;
+    Ok(samples)
+}
+
+/// An answer with holes would be believed: a block that opens and cannot be read ends the selection, by file and place.
+#[test]
+fn a_damaged_block_ends_a_selection_and_names_itself() {
+    let sets: BTreeSet<Labels> = (0..40).map(|i| Labels::from_pairs([("a", i.to_string())])).collect();
+    let steps: Vec<_> = (0..12).map(|minute| (sets.clone(), minute * 60_000)).collect();
+    let (fixture, _) = filled(&steps);
+    let whole = try_all(&fixture).expect("nothing is damaged");
+    let is_block = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "block");
+    let block = fixture.disk.paths().into_iter().find(is_block).expect("some of it lies in blocks");
+    let bytes = fixture.disk.get(&block).expect("it is there");
+    let (mut named, mut unharmed) = (0, 0);
+    for at in (0..bytes.len()).step_by(bytes.len() / 40) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x55;
+        let (path, put) = (block.clone(), damaged);
+        let again = filled(&steps).0.restart(at_end(), move |disk| disk.put(&path, &put));
+        match try_all(&again) {
+            Err(SourceError::Unreadable(text)) => {
+                assert!(text.contains(".block is damaged at byte "), "{text}");
+                named += 1;
+            }
+            Err(other) => panic!("{other}"),
+            // Header, footer and trailer are looked at when a store opens, which sets such a block aside and says so.
+            Ok(read) => {
+                assert!(read <= whole);
+                unharmed += 1;
+            }
+        }
+    }
+    assert!(named >= 20 && unharmed <= 20, "{named} named, {unharmed} not");
+}
+
+fn at_end() -> Timestamp {
+    at(11 * 60_000)
 }
