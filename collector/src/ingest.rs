@@ -367,7 +367,8 @@ impl Ingest {
             };
             match result {
                 Err(IngestError::Store(WriteError::UnknownSeries { .. })) if attempt < ATTEMPTS => {
-                    attempt += 1
+                    self.cache(origin).is_stale();
+                    attempt += 1;
                 }
                 result => break result,
             }

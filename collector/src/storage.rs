@@ -50,7 +50,11 @@ impl Storage for Store {
 
     fn snapshot(&self, data: &Path, now: Timestamp) -> anyhow::Result<String> {
         let name = crate::store_tools::text::name_of(now);
-        let folder = data.join(SNAPSHOTS).join(&name);
+        // Two within one second.
+        let names = std::iter::once(name.clone()).chain((2..100).map(|number| format!("{name}-{number}")));
+        let mut free =
+            names.map(|name| (data.join(SNAPSHOTS).join(&name), name)).filter(|(folder, _)| !folder.exists());
+        let (folder, name) = free.next().context("there are a hundred snapshots of this second")?;
         Store::snapshot(self, &folder)
             .with_context(|| format!("cannot make a snapshot in {}", folder.display()))?;
         Ok(name)

@@ -15,7 +15,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
 use hashbrown::HashTable;
@@ -28,6 +28,9 @@ use super::roll::Absent;
 
 /// Encodings that are kept however few series there are.
 const ENCODINGS_FREE: usize = 4096;
+
+/// What the store forgot is looked for this often; a sender that writes to such a series again makes it sooner.
+const FOLLOW_EVERY_MS: i64 = 10_000;
 
 /// Who sends: the name of its page in the ledger, and what its series are stamped with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +62,7 @@ pub(super) struct Cache {
     /// Series that requests under way add: none of them may count on the same last place.
     adding: AtomicUsize,
     allowance: Mutex<Allowance>,
+    stale: AtomicBool,
 }
 
 /// How many new series the sender may still bring: a bucket that fills up within a minute.
@@ -102,6 +106,7 @@ impl Hasher for Spread {
 #[derive(Default)]
 pub(super) struct Known {
     generation: u64,
+    followed_at: Timestamp,
     /// In the order in which they were learnt.
     entries: Vec<(u128, SeriesRef)>,
     /// Places in `entries`, by the encoding's hash, which is as good as random already.
@@ -117,7 +122,14 @@ impl Cache {
         let mut key = [0; 16];
         rand::rng().fill_bytes(&mut key);
         let known = RwLock::new(Known { absent, ..Known::default() });
-        Self { stamp, key, known, adding: AtomicUsize::new(0), allowance: Mutex::default() }
+        Self {
+            stamp,
+            key,
+            known,
+            adding: AtomicUsize::new(0),
+            allowance: Mutex::default(),
+            stale: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn stamp(&self) -> &Stamp {
@@ -136,17 +148,29 @@ impl Cache {
         SipHasher13::new_with_key(&key.to_le_bytes()).hash(bytes).as_u128()
     }
 
-    /// Forgets what the store forgot since the last time, and who has been absent for too long.
+    /// Forgets what the store forgot since the last time, and who has been absent for too long. A store with much coming and going
+    /// forgets all the time, so that this is done now and then, or when the store refused a reference ([`Cache::is_stale`]).
     pub(super) fn follow(&self, store: &Store, now: Timestamp) {
         let generation = store.generation();
-        let is_due = |known: &Known| known.generation != generation || known.absent.is_over(now);
+        let stale = self.stale.swap(false, Relaxed);
+        let is_due = |known: &Known| {
+            let waited = now.millis_since(known.followed_at);
+            let late = stale || !(0..FOLLOW_EVERY_MS).contains(&waited);
+            (known.generation != generation && late) || known.absent.is_over(now)
+        };
         if is_due(&self.read()) {
             let mut known = self.known.write().expect("nothing panics while it holds this lock");
             if is_due(&known) {
                 known.forget(store, generation);
+                known.followed_at = now;
                 known.absent.end(now);
             }
         }
+    }
+
+    /// The store refused a reference: the next request looks which ones are out of date.
+    pub(super) fn is_stale(&self) {
+        self.stale.store(true, Relaxed);
     }
 
     /// Takes a place for one more series, while fewer than `series_max` are taken.
@@ -343,7 +367,10 @@ mod tests {
             store.maintain(at).expect("looked after");
         }
         assert_ne!(store.generation(), 0, "series without samples went");
-        cache.follow(&store, NOW);
+        cache.follow(&store, Timestamp::from_millis(FOLLOW_EVERY_MS - 1));
+        assert_eq!(cache.read().series_count(), 20, "not all the time");
+        cache.is_stale();
+        cache.follow(&store, Timestamp::from_millis(FOLLOW_EVERY_MS - 1));
         let known = cache.read();
         assert_eq!((known.series_count(), known.entries.len()), (5, 5));
         for series in kept {
