@@ -9,7 +9,7 @@
 
 pub(crate) mod cache;
 mod check;
-mod format;
+pub(crate) mod format;
 pub(crate) mod frame;
 pub(crate) mod meta;
 pub(crate) mod reader;

@@ -75,23 +75,112 @@ pub fn decode_records(bytes: &[u8], visit: impl FnMut(i64, &[u8]) -> bool) -> Re
     records::decode(bytes, visit).map_err(|error| error.to_string())
 }
 
-/// Opens a block file, verifies it and reads all of it: answers the number of samples and histograms, or what is wrong.
-///
-/// # Errors
-///
-/// It is no whole block.
-pub fn read_block(
-    disk: &std::sync::Arc<dyn journal::disk::Disk>,
-    path: &std::path::Path,
-) -> Result<u64, String> {
-    use crate::block::{cache::Cache, reader::Block};
-    let text = |error: crate::error::BlockError| error.to_string();
-    let block = Block::open(disk, path, &Cache::new(1 << 20)).map_err(text)?;
-    let damages = block.verify().len();
-    let (mut walk, mut samples, mut histograms) = (block.walk(), model::Columns::default(), Vec::new());
-    let mut count = 0;
-    while walk.next(&mut samples, &mut histograms).map_err(text)?.is_some() {
-        count += (samples.len() + histograms.len()) as u64;
+/// Block files, as far as a fuzz target needs them.
+pub mod block {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use journal::disk::Disk;
+    use model::{Columns, Labels};
+
+    use crate::block::cache::Cache;
+    use crate::block::format;
+    use crate::block::meta::BlockSpec;
+    use crate::block::reader::{Block, BlockReader};
+    use crate::block::writer::BlockWriter;
+    use crate::select::block::Stored as _;
+
+    /// Bytes before the first frame.
+    pub const HEADER_BYTES: usize = format::HEADER_BYTES;
+    /// Bytes behind the last frame.
+    pub const TRAILER_BYTES: usize = format::TRAILER_BYTES;
+
+    /// Series that were read, and what a check of the whole file found.
+    pub type Answer = (Vec<(Labels, Columns)>, Vec<String>);
+
+    /// The head of a frame with this payload at this place of a file.
+    pub fn frame_head(offset: u64, payload: &[u8]) -> [u8; 8] {
+        format::frame_head(offset, payload)
     }
-    if damages == 0 { Ok(count) } else { Err(format!("{damages} damages")) }
+
+    /// Writes block 1 over the times from 0 to 7,200,000 ms: series in label order, each with samples.
+    ///
+    /// # Errors
+    ///
+    /// The disk's.
+    pub fn write(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+        series: &[(Labels, Columns)],
+        compacted: bool,
+    ) -> Result<(), String> {
+        let spec = BlockSpec {
+            number: 1,
+            level: 0,
+            start: 0,
+            end: 7_200_000,
+            coding: super::coding(compacted),
+            parents: Vec::new(),
+            created_ms: 0,
+        };
+        let text = |error: crate::error::BlockError| error.to_string();
+        let mut writer = BlockWriter::create(disk, folder, spec).map_err(text)?;
+        for (labels, samples) in series {
+            writer.push(labels, samples, &[]).map_err(text)?;
+        }
+        writer.finish().map(drop).map_err(text)
+    }
+
+    /// Opens a file, reads what its first series have in a span, and checks all of it: answers the samples read, and what a check finds.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn read(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        series_max: u32,
+        span: (i64, i64),
+    ) -> Result<Answer, String> {
+        let block = Block::open(disk, path, &Cache::new(1 << 20)).map_err(|error| error.to_string())?;
+        let damages = block.verify().iter().map(ToString::to_string).collect();
+        let (mut reader, mut all) = (BlockReader::default(), Vec::new());
+        for series in 0..block.meta().series.min(series_max) {
+            let (mut columns, mut records) = (Columns::default(), Vec::new());
+            let labels = block.labels(series, &mut reader);
+            let read = labels.and_then(|labels| {
+                block.read(series, span, &mut reader, &mut columns)?;
+                block.histograms(series, span, &mut reader, &mut records)?;
+                Ok(labels)
+            });
+            all.push((read.map_err(|error| error.to_string())?, columns));
+        }
+        Ok((all, damages))
+    }
+}
+
+/// Reads the journal's records.
+#[derive(Default)]
+pub struct Records {
+    decoder: crate::record::Decoder,
+    batch: crate::record::Batch,
+    series: u32,
+}
+
+impl Records {
+    /// Begins a section; answers whether the bytes are a preamble.
+    pub fn preamble(&mut self, payload: &[u8]) -> bool {
+        self.decoder.preamble(payload).is_ok()
+    }
+
+    /// Reads an entry; answers how many samples, histograms and exemplars are in it, or none if it is no entry of this section.
+    pub fn read(&mut self, payload: &[u8]) -> Option<usize> {
+        let Self { decoder, batch, series } = self;
+        let mut define = |_: &model::Labels| {
+            *series += 1;
+            Some(crate::SeriesRef::new(*series, *series))
+        };
+        decoder.decode(payload, &mut define, batch).ok()?;
+        Some(batch.samples.len() + batch.histograms.len() + batch.exemplars.len())
+    }
 }

@@ -14,7 +14,7 @@ use crate::error::BlockError;
 use crate::select::block::Stored as _;
 
 impl Block {
-    /// Reads everything and answers what is wrong, in the order of the file. Memory: one frame and the directories.
+    /// Reads everything and answers what is wrong, in the order of the file. Memory: a frame and a chunk, and the places of all frames.
     pub(crate) fn verify(&self) -> Vec<BlockError> {
         let mut damages = Vec::new();
         let end = self.meta().bytes.saturating_sub(TRAILER_BYTES as u64);
@@ -76,17 +76,15 @@ impl Block {
         let mut before = None;
         for series in 0..self.meta().series {
             let labels = self.labels(series, &mut reader)?;
-            self.read(series, (i64::MIN, i64::MAX), &mut reader, &mut columns)?;
-            self.histograms(series, (i64::MIN, i64::MAX), &mut reader, &mut records)?;
-            if before.replace(labels.clone()).is_some_and(|before| before >= labels) {
+            let (more_samples, more_histograms) = reader.check(self, series, &mut columns, &mut records)?;
+            samples += more_samples;
+            histograms += more_histograms;
+            if before.as_ref().is_some_and(|before| *before >= labels) {
                 return Err(
                     self.damaged(self.roots().series, "its series are not in the order of their labels")
                 );
             }
-            samples += columns.len() as u64;
-            histograms += records.len() as u64;
-            columns.clear();
-            records.clear();
+            before = Some(labels);
         }
         if (samples, histograms) != (self.meta().samples, self.meta().histograms) {
             return Err(

@@ -16,7 +16,7 @@ pub(crate) const HEADER_BYTES: usize = 16;
 /// Bytes of the trailer: the footer's place and length, version, two zero bytes, magic, checksum.
 pub(crate) const TRAILER_BYTES: usize = 28;
 
-/// Bytes before a frame's payload: its length and the checksum of both.
+/// Bytes before a frame's payload: its length, and the checksum of its place, its length and itself.
 pub(crate) const FRAME_HEAD: usize = 8;
 
 /// The longest payload of a frame. A dictionary of many long values may come near; a stranger's length may not.
@@ -82,10 +82,12 @@ pub(crate) fn check_trailer(bytes: &[u8; TRAILER_BYTES]) -> Checked<FrameRef> {
     }
 }
 
-/// The head of a frame: its payload's length, and a checksum of length and payload.
-pub(crate) fn frame_head(payload: &[u8]) -> [u8; FRAME_HEAD] {
+/// The head of a frame: its payload's length, and a checksum of its place in the file, length and payload: right bytes in a wrong place
+/// (a disk may answer with another block of its own) are damage, too.
+pub(crate) fn frame_head(offset: u64, payload: &[u8]) -> [u8; FRAME_HEAD] {
     let length = (payload.len() as u32).to_le_bytes();
-    let sum = crc32c::crc32c_append(crc32c::crc32c(&length), payload);
+    let place = crc32c::crc32c_append(crc32c::crc32c(&offset.to_le_bytes()), &length);
+    let sum = crc32c::crc32c_append(place, payload);
     let mut head = [0; FRAME_HEAD];
     head[..4].copy_from_slice(&length);
     head[4..].copy_from_slice(&sum.to_le_bytes());
@@ -98,8 +100,8 @@ pub(crate) fn frame_length(head: &[u8; FRAME_HEAD]) -> u32 {
 }
 
 /// Whether a head belongs to a payload.
-pub(crate) fn frame_is_whole(head: &[u8], payload: &[u8]) -> bool {
-    head == frame_head(payload)
+pub(crate) fn frame_is_whole(offset: u64, head: &[u8], payload: &[u8]) -> bool {
+    head == frame_head(offset, payload)
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {

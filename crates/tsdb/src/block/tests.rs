@@ -261,3 +261,112 @@ proptest! {
         prop_assert!(block.verify().is_empty());
     }
 }
+
+#[test]
+fn series_of_one_sample_have_no_column_and_come_back() {
+    let (disk, _) = disk();
+    let mut series = hosts(4, 10, 3);
+    // The second group's first series among them: its column is written against none, not against that of the series before.
+    series.iter_mut().skip(1).step_by(3).for_each(|pushed| pushed.samples.truncate(1));
+    assert_eq!(series[16].samples.len(), 1);
+    write(&disk, Coding::Fresh, &series).expect("a good disk");
+    let block = open(&disk).expect("a whole block");
+    assert!(same(&read(&block, (i64::MIN, i64::MAX)).expect("readable"), &series));
+    assert!(block.verify().is_empty(), "{:?}", block.verify());
+}
+
+#[test]
+fn columns_of_very_many_hosts_are_written_once_all_the_same() {
+    // 2,000 hosts with a rhythm each, metric by metric: a column comes again after 2,000 others.
+    let series_of = |metrics: i64| -> Vec<Pushed> {
+        let labels = |metric: i64, host: i64| {
+            Labels::from_pairs([("__name__", format!("m{metric:02}")), ("host", format!("{host:04}"))])
+        };
+        let jitter = |host: i64, round: i64| {
+            let mixed = ((host * 41 + round + 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33) as i64 % 977
+        };
+        let samples = |host: i64| (0..40).map(|round| (round * 15_000 + jitter(host, round), 1)).collect();
+        (0..metrics * 2_000)
+            .map(|at| (at / 2_000, at % 2_000))
+            .map(|(metric, host)| Pushed {
+                labels: labels(metric, host),
+                samples: samples(host),
+                histograms: Vec::new(),
+            })
+            .collect()
+    };
+    let (disk, _) = disk();
+    let (one, four) = (series_of(1), series_of(4));
+    let first = write(&disk, Coding::Fresh, &one).expect("a good disk").bytes;
+    let all = write(&disk, Coding::Fresh, &four).expect("a good disk").bytes;
+    assert!(all - first < 2 * first, "{first} bytes, then {} for three times as many", all - first);
+    let cache = Cache::new(1 << 20);
+    let block = Block::open(&disk, &Path::new("/blocks").join(file_name(7)), &cache).expect("a whole block");
+    let (mut walk, mut samples, mut histograms) = (block.walk(), Columns::default(), Vec::new());
+    for expected in &four {
+        walk.next(&mut samples, &mut histograms).expect("readable").expect("one more");
+        assert_eq!(plain(&samples), expected.samples);
+    }
+}
+
+/// Makes every checksum right again, as far as frames can be followed.
+fn mend(bytes: &mut [u8]) {
+    let end = bytes.len() - super::format::TRAILER_BYTES;
+    let mut at = super::format::HEADER_BYTES;
+    while at + super::format::FRAME_HEAD <= end {
+        let length = u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
+        let payload = at + super::format::FRAME_HEAD;
+        let Some(payload) = bytes.get(payload..).and_then(|rest| rest.get(..length)) else { return };
+        let head = super::format::frame_head(at as u64, payload);
+        bytes[at..at + super::format::FRAME_HEAD].copy_from_slice(&head);
+        at += super::format::FRAME_HEAD + length;
+    }
+}
+
+#[test]
+fn bytes_that_move_to_another_place_are_damage() {
+    let (disk, pretend) = disk();
+    write(&disk, Coding::Fresh, &hosts(2, 3, 20)).expect("a good disk");
+    let path = Path::new("/blocks").join(file_name(7));
+    let good = pretend.get(&path).expect("it is there");
+    let at = super::format::HEADER_BYTES;
+    let length = u32::from_le_bytes(good[at..at + 4].try_into().expect("four bytes")) as usize;
+    let frame = super::format::FRAME_HEAD + length;
+    let bad = [&good[..at], &good[at..at + frame], &good[at..at + frame], &good[at + 2 * frame..]].concat();
+    assert_eq!(bad.len(), good.len());
+    pretend.put(&path, &bad);
+    let block = open(&disk).expect("its ends are whole");
+    let found = block.verify();
+    let second = (at + frame) as u64;
+    assert!(
+        found.iter().any(|error| matches!(error, BlockError::Damaged { offset, .. } if *offset == second)),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn changes_under_right_checksums_never_panic() {
+    let (disk, pretend) = disk();
+    write(&disk, Coding::Fresh, &hosts(2, 10, 12)).expect("a good disk");
+    let path = Path::new("/blocks").join(file_name(7));
+    let good = pretend.get(&path).expect("it is there");
+    let mut seen = 0;
+    for at in super::format::HEADER_BYTES..good.len() - super::format::TRAILER_BYTES {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut bad = good.clone();
+            bad[at] ^= flip;
+            mend(&mut bad);
+            pretend.put(&path, &bad);
+            let Ok(block) = open(&disk) else { continue };
+            seen += 1;
+            if block.meta().series > 1_000 {
+                continue;
+            }
+            let answer = read(&block, (0, CELL));
+            let found = block.verify();
+            assert!(answer.is_ok() || !found.is_empty(), "byte {at}: {answer:?}");
+        }
+    }
+    assert!(seen > 1_000, "{seen} files could be opened");
+}

@@ -4,15 +4,17 @@
 //! `<number>.block`, synced and under its name. Until [`BlockWriter::finish`] it bears `.tmp` behind its name; a writer that is
 //! dropped takes it away.
 //!
-//! Memory: a frame of each kind, the index' lists (a few bytes a series and label), twelve bytes for every frame, and at most
-//! [`COLUMNS_BYTES`] of time columns to be found again. A block whose columns are more than that repeats some.
+//! Memory: a frame of each kind, the index' lists (a few bytes a series and label), twelve bytes for every frame, and up to 5 MiB to find
+//! time columns again ([`COLUMNS_KEPT`]). A block that has more columns than that at a time repeats some.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use journal::disk::{Disk, DiskFile};
 use model::{Columns, Labels, Timestamp};
+use siphasher::sip128::SipHasher13;
 
 use super::format::{self, Roots};
 use super::frame::{FrameRef, FrameSink};
@@ -33,8 +35,9 @@ const RECORDS_BYTES: usize = 256 << 10;
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 256 << 10;
 
-/// Memory for time columns that may come again.
-const COLUMNS_BYTES: usize = 4 << 20;
+/// Time columns of a generation that may come again: what a table of 65,536 places (2 MiB) holds. The columns of 2,000 hosts in a cell
+/// of a month are fewer.
+const COLUMNS_KEPT: usize = (1 << 16) / 8 * 7;
 
 /// The file while it is written.
 struct Out {
@@ -73,7 +76,7 @@ impl FrameSink for Out {
             BlockError::Io { what: "write", path: self.path.clone(), source }
         })?;
         let at = FrameRef { offset: self.offset, length };
-        self.write(&format::frame_head(payload))?;
+        self.write(&format::frame_head(at.offset, payload))?;
         self.write(payload)?;
         Ok(at)
     }
@@ -110,39 +113,61 @@ impl Shelf {
     }
 }
 
-/// Time columns that were written, by their steps, so that equal ones are written once, whoever sent them.
+/// Time columns that were written, so that equal ones are written once, whoever sent them. They are known by a hash of 128 bits under
+/// a key of this writer's own: nobody can make two columns look equal. In two generations, of which the older goes when the newer is
+/// full: a column that comes again within [`COLUMNS_KEPT`] others is found.
 struct Known {
-    hasher: ahash::RandomState,
-    columns: HashMap<u64, Vec<(Box<[i64]>, Place)>, ahash::RandomState>,
-    bytes: usize,
+    hasher: SipHasher13,
+    recent: HashMap<u128, Place, ahash::RandomState>,
+    older: HashMap<u128, Place, ahash::RandomState>,
+    scratch: Vec<u8>,
 }
 
 impl Known {
-    fn find(&self, hash: u64, times: &[i64]) -> Option<Place> {
-        let same = |steps: &[i64]| {
-            let pairs = times.windows(2).zip(steps);
-            steps.len() + 1 == times.len()
-                && pairs.fold(true, |same, (pair, step)| same & (pair[1].wrapping_sub(pair[0]) == *step))
-        };
-        self.columns.get(&hash)?.iter().find(|(steps, _)| same(steps)).map(|(_, place)| *place)
-    }
-
-    fn hash(&self, times: &[i64]) -> u64 {
-        let steps = times.windows(2).fold(times.len() as u64, |hash, pair| {
-            (hash ^ pair[1].wrapping_sub(pair[0]) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-        });
-        self.hasher.hash_one(steps)
-    }
-
-    fn keep(&mut self, hash: u64, times: &[i64], place: Place) {
-        let bytes = times.len() * size_of::<i64>() + 64;
-        if self.bytes + bytes > COLUMNS_BYTES {
-            self.columns.clear();
-            self.bytes = 0;
+    fn new() -> Self {
+        let random = std::hash::RandomState::new();
+        Self {
+            hasher: SipHasher13::new_with_keys(random.hash_one(1), random.hash_one(2)),
+            recent: HashMap::default(),
+            older: HashMap::default(),
+            scratch: Vec::new(),
         }
-        self.bytes += bytes;
-        let steps = times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
-        self.columns.entry(hash).or_default().push((steps, place));
+    }
+
+    /// The hash of a column's steps: three forms, each as short as it may be, told apart by their first byte.
+    fn key(&mut self, times: &[i64]) -> u128 {
+        let bytes = &mut self.scratch;
+        bytes.clear();
+        let steps = || times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
+        let first = steps().next().unwrap_or_default();
+        if steps().fold(true, |steady, step| steady & (step == first)) {
+            bytes.push(0);
+            bytes.extend_from_slice(&(times.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(&first.to_le_bytes());
+        } else if steps().fold(0, |all, step| all | step) as u64 <= u64::from(u32::MAX) {
+            bytes.push(1);
+            steps().for_each(|step| bytes.extend_from_slice(&(step as u32).to_le_bytes()));
+        } else {
+            bytes.push(2);
+            steps().for_each(|step| bytes.extend_from_slice(&step.to_le_bytes()));
+        }
+        self.hasher.hash(bytes).as_u128()
+    }
+
+    fn find(&mut self, key: u128) -> Option<Place> {
+        if let Some(place) = self.recent.get(&key) {
+            return Some(*place);
+        }
+        let place = self.older.remove(&key)?;
+        self.keep(key, place);
+        Some(place)
+    }
+
+    fn keep(&mut self, key: u128, place: Place) {
+        if self.recent.len() >= COLUMNS_KEPT {
+            self.older = std::mem::take(&mut self.recent);
+        }
+        self.recent.insert(key, place);
     }
 }
 
@@ -180,7 +205,6 @@ impl BlockWriter {
         let (disk, folder) = (Arc::clone(disk), folder.to_owned());
         let mut out = Out { disk, folder, path, file, buffer: Vec::with_capacity(WRITE_BYTES), offset: 0 };
         let begun = out.write(&format::header());
-        let known = Known { hasher: ahash::RandomState::new(), columns: HashMap::default(), bytes: 0 };
         let writer = Self {
             out: Some(out),
             data: Shelf::default(),
@@ -188,7 +212,7 @@ impl BlockWriter {
             series: Shelf::default(),
             entries: SeriesWriter::new(spec.start),
             index: IndexBuilder::default(),
-            known,
+            known: Known::new(),
             times: TimeEncoder::default(),
             values: ValueEncoder::default(),
             millis: Vec::new(),
@@ -229,11 +253,8 @@ impl BlockWriter {
         samples: &Columns,
         histograms: &[(Timestamp, Arc<[u8]>)],
     ) -> Result<(), BlockError> {
-        debug_assert!(self.is_empty() || self.entry.labels < *labels, "series come in label order");
-        debug_assert!(
-            !samples.is_empty() || !histograms.is_empty(),
-            "a series without samples is in no block"
-        );
+        assert!(self.is_empty() || self.entry.labels < *labels, "series come in label order");
+        assert!(!samples.is_empty() || !histograms.is_empty(), "a series without samples is in no block");
         self.entry.labels = labels.clone();
         self.entry.chunks.clear();
         self.entry.records.clear();
@@ -255,7 +276,8 @@ impl BlockWriter {
             histograms.first().map(|first| first.0).zip(histograms.last().map(|last| last.0)),
         ];
         for (first, last) in spans.into_iter().flatten() {
-            debug_assert!(first.as_millis() >= self.spec.start && last.as_millis() < self.spec.end);
+            let within = first.as_millis() >= self.spec.start && last.as_millis() < self.spec.end;
+            assert!(within, "what a block holds lies in its cell");
             self.meta.min_time = self.meta.min_time.min(first.as_millis());
             self.meta.max_time = self.meta.max_time.max(last.as_millis());
         }
@@ -283,14 +305,17 @@ impl BlockWriter {
 
     /// Where the times of `millis` lie, written if they are new.
     fn column(&mut self) -> Result<Place, BlockError> {
-        let hash = self.known.hash(&self.millis);
-        if let Some(place) = self.known.find(hash, &self.millis) {
+        let key = self.known.key(&self.millis);
+        if let Some(place) = self.known.find(key) {
             return Ok(place);
         }
         let begin = self.columns.pending.len();
         self.times.encode(&self.millis, self.spec.coding, &mut self.columns.pending);
-        let place = self.columns.place(begin);
-        self.known.keep(hash, &self.millis, place);
+        let place = match self.columns.place(begin) {
+            Place { length: 0, .. } => Place::default(), // one sample has no steps, and there may be no frame
+            place => place,
+        };
+        self.known.keep(key, place);
         if self.columns.pending.len() >= FRAME_BYTES {
             self.columns.end_frame(self.out.as_mut().expect(OPEN))?;
         }
