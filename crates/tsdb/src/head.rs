@@ -785,6 +785,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
         #[test]
         fn head_and_blocks_together_equal_a_plain_map(steps in proptest::collection::vec(any_step(), 1..40)) {
             let mut store = Store { head: Head::new(SPAN), blocks: Plain::new(), taken: Plain::new(), position: 0 };

@@ -105,7 +105,7 @@ impl Options {
         let span_max = Duration::from_secs(24 * 3600);
         if self.block_span < Duration::from_secs(1)
             || self.block_span > span_max
-            || self.block_span.subsec_nanos() % 1_000_000 != 0
+            || !self.block_span.subsec_nanos().is_multiple_of(1_000_000)
         {
             return bad("block_span", self.block_span.as_secs(), "1 second to 1 day, in whole milliseconds");
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use journal::{JournalError, Position, Record, RecordKind, VisitorError};
-use model::{Columns, Labels, MetricMetadata, Timestamp};
+use model::{Columns, Labels, MetricMetadata};
 use parking_lot::{Mutex, RwLock};
 
 use crate::block::cache::Cache;
@@ -23,7 +23,7 @@ use crate::record::{
     self, Batch, BatchExemplar, BatchHistogram, BatchSample, Content, Decoder, Encoder, RecordError,
 };
 use crate::registry::{InFlight, Registry, Room};
-use crate::select::merge::label_order;
+use crate::select::merge::{Histogram, label_order};
 use crate::stats::{Replay, ShedCause};
 use crate::store::blocks::{BlockSet, Engine};
 use crate::tombstone::Deletion;
@@ -31,6 +31,9 @@ use crate::{Companion, SeriesRef};
 
 /// Called once, with what became of a batch.
 pub(crate) type Done = Box<dyn FnOnce(Result<Written, WriteError>) + Send>;
+
+/// Sees series with their samples and histograms.
+pub(crate) type Visit<'a, E> = dyn FnMut(&Labels, &Columns, &[Histogram]) -> Result<(), E> + 'a;
 
 /// A batch on its way through the journal.
 pub(crate) struct Entry {
@@ -168,10 +171,7 @@ impl Shared {
 
     /// Calls back for every series that has frozen samples or histograms, in label order, with all of these; nothing is locked
     /// meanwhile. What is deleted during the walk may be among them.
-    pub(crate) fn frozen<E>(
-        &self,
-        visit: &mut dyn FnMut(&Labels, &Columns, &[(Timestamp, Arc<[u8]>)]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(crate) fn frozen<E>(&self, visit: &mut Visit<'_, E>) -> Result<(), E> {
         let Some(Checkpoint { boundary, .. }) = self.head.frozen() else { return Ok(()) };
         let mut all = self.find(&[]);
         all.retain(|(series, _)| {
@@ -316,7 +316,8 @@ impl Shared {
             }
             Step::Lost(segment) => {
                 // Nobody knows what times a lost batch had: its segment stays as if they were the latest.
-                self.note_segment(segment, Some(self.head.max_time().unwrap_or(i64::MIN)));
+                let newest = self.head.max_time().into_iter().chain(self.block_set().max_time()).max();
+                self.note_segment(segment, Some(newest.unwrap_or(i64::MIN)));
             }
         }
         None
