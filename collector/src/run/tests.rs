@@ -754,4 +754,22 @@ async fn exemplars_are_found_by_query_and_scope_and_histograms_are_counted() {
     assert_eq!(bench.get(&path("1"), &[KUDUS]).await.body, "{\"status\":\"success\",\"data\":[]}");
     assert_eq!(bench.get("/api/v1/query_exemplars?query=up", &[ALL]).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(bench.collector.state.metrics.ingest_histograms.get(), 2);
+
+    // Of 2.0: symbols, then one series of two references with a histogram and an exemplar of one label.
+    let field = |number: u8, content: &[u8]| [&[number << 3 | 2, content.len() as u8][..], content].concat();
+    let symbols =
+        ["", "__name__", "size_bytes", "trace_id", "b2"].map(|text| field(4, text.as_bytes())).concat();
+    let exemplar =
+        [field(1, &[3, 4]), vec![0x11, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x18], histogram[1..].to_vec()].concat();
+    let series = [field(1, &[1, 2]), field(3, &histogram), field(4, &exemplar)].concat();
+    let token = bench.enrol("gw-2", "33.19");
+    let [kind, encoding, version] = negotiate::request_headers(Message::V2, Codec::Snappy);
+    let headers = [("authorization", token.as_str()), kind, encoding, version];
+    let answer = bench.post(&headers, packed(&[symbols, field(5, &series)].concat())).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
+    let written = answer.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("a text")));
+    let written = negotiate::Written::from_headers(written);
+    assert_eq!(written, Some(negotiate::Written { samples: 0, histograms: 1, exemplars: 1 }));
+    let found = bench.get(&path("size_bytes"), &[ALL]).await.body;
+    assert!(found.contains("{\"trace_id\":\"b2\"},\"value\":\"1\""), "{found}");
 }
