@@ -211,3 +211,144 @@ fn what_is_refused_is_named_and_counted_and_a_running_collector_is_left_alone() 
     assert_eq!(beside, exported, "reading works beside it");
     assert_eq!(collector.value("sum(up)"), Some(2.0));
 }
+
+/// Sends samples of one series, a second apart, that end now.
+fn send(collector: &Collector, name: &str, count: i64) {
+    let labels = model::Labels::from_pairs([("__name__", name), ("job", "backup")]);
+    let now = writer::now().as_millis();
+    let samples: Vec<_> = (0..count)
+        .map(|at| (model::Timestamp::from_millis(now - (count - at) * 1000), (at * 3) as f64))
+        .collect();
+    let answer = writer::send(&collector.http, &collector.base, writer::body(&[(&labels, &samples)]));
+    assert_eq!(answer.expect("an answer").status, 204);
+}
+
+/// What `--match {job="backup"}` exports of a folder.
+fn backed_up(collector: &Collector, folder: Option<&str>) -> String {
+    let mut words = vec!["export", "--match", "{job=\"backup\"}"];
+    words.extend(folder.iter().flat_map(|folder| ["--folder", folder]));
+    ends(collector, &words, "", 0).0
+}
+
+/// Samples of the last three days, so that most of them become blocks.
+fn old_samples(series: usize) -> String {
+    use std::fmt::Write as _;
+    let (start, mut text) = (seconds_ago(3 * 86_400), String::new());
+    for series in 0..series {
+        for step in 0..3 * 24 * 12 {
+            writeln!(
+                text,
+                "old{{job=\"backup\",n=\"{series}\"}} {}.5 {}",
+                step * series,
+                start + step as i64 * 300
+            )
+            .expect("a String takes everything");
+        }
+    }
+    text + "# EOF\n"
+}
+
+#[test]
+fn a_backup_beside_a_running_collector_is_a_store_and_comes_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut collector = folder_of(&folder.path().join("one"));
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (backup, snapshot) = (path("backup/store"), path("snapshot"));
+    ends(&collector, &["import"], &old_samples(5), 0);
+    ends(&collector, &["compact"], "", 0);
+    collector.restart();
+    send(&collector, "first", 50);
+    let (said, _) = ends(&collector, &["backup", &backup], "", 0);
+    assert!(said.contains(" blocks are new") && !said.contains(" 0 blocks and"), "{said}");
+    ends(&collector, &["verify", "--folder", &backup], "", 0);
+    ends(&collector, &["snapshot", &snapshot], "", 0);
+    let first = backed_up(&collector, None);
+    assert_eq!(first.lines().filter(|line| line.starts_with("old{")).count(), 5 * 3 * 24 * 12);
+    assert_eq!(backed_up(&collector, Some(&backup)), first);
+    send(&collector, "second", 50);
+    let (said, _) = ends(&collector, &["backup", &backup], "", 0);
+    assert!(said.contains(": 0 blocks are new"), "{said}");
+    let second = backed_up(&collector, None);
+    assert!(second.contains("second{") && second.contains("first{"));
+    assert_eq!(backed_up(&collector, Some(&backup)), second);
+    assert_eq!(backed_up(&collector, Some(&snapshot)), first);
+    let (said, _) = ends(&collector, &["verify"], "", 0);
+    assert!(said.contains("is whole"), "{said}");
+    assert!(ends(&collector, &["info", "--json"], "", 0).0.contains("\"samples\": "));
+
+    let mut other = folder_of(&folder.path().join("two"));
+    let (said, _) = ends(&other, &["restore", &backup], "", 0);
+    assert!(said.contains("is whole"), "{said}");
+    assert_eq!(backed_up(&other, None), second);
+    let (_, errors) = ends(&other, &["restore", &backup], "", 2);
+    assert!(errors.contains("is not empty"), "{errors}");
+    other.restart();
+    assert_eq!(other.value("count(last_over_time({job=\"backup\"}[4d]))"), Some(7.0));
+    assert_eq!(other.value("sum(count_over_time(second[1h]))"), Some(50.0));
+    for word in [&["import"][..], &["compact"], &["delete", "--match", "old"], &["restore", &backup]] {
+        ends(&other, word, "", 2);
+    }
+    let (_, errors) = ends(&other, &["backup", &path("one/data/store")], "", 2);
+    assert!(errors.contains("is in use by another process"), "{errors}");
+    let (_, errors) = ends(&other, &["restore", &path("two")], "", 2);
+    assert!(errors.contains("is not empty") || errors.contains("MANIFEST is missing"), "{errors}");
+}
+
+#[test]
+fn a_flipped_bit_is_named_by_file_and_offset() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let collector = folder_of(folder.path());
+    ends(&collector, &["import"], &old_samples(3), 0);
+    ends(&collector, &["compact"], "", 0);
+    ends(&collector, &["verify"], "", 0);
+    let store = collector.folder.join("data/store");
+    let block =
+        std::fs::read_dir(store.join("blocks")).expect("a folder").next().expect("a block").expect("a block");
+    let journal = std::fs::read_dir(&store)
+        .expect("a folder")
+        .map(|entry| entry.expect("a name").path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "journal"))
+        .expect("a segment");
+    for path in [block.path(), journal] {
+        let whole = std::fs::read(&path).expect("readable");
+        let mut bytes = whole.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        std::fs::write(&path, &bytes).expect("written");
+        let (said, _) = ends(&collector, &["verify"], "", 1);
+        assert!(said.contains(&format!("{} is damaged at byte ", path.display())), "{said}");
+        assert!(said.contains("has 1 damages"), "{said}");
+        std::fs::write(&path, &whole).expect("written");
+    }
+    std::fs::remove_file(block.path()).expect("removed");
+    let (said, _) = ends(&collector, &["verify"], "", 1);
+    assert!(said.contains("the file is missing"), "{said}");
+}
+
+#[test]
+fn what_is_deleted_is_gone_and_its_room_comes_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let collector = folder_of(folder.path());
+    let old = old_samples(40);
+    ends(&collector, &["import"], &old, 0);
+    ends(&collector, &["compact"], "", 0);
+    let (_, errors) = ends(&collector, &["delete"], "", 2);
+    assert!(errors.contains("say what to delete by --match"), "{errors}");
+    let before = seconds_ago(2 * 86_400).to_string();
+    ends(&collector, &["delete", "--match", "old{n=~\"[0-9]\"}", "--end", &before], "", 0);
+    let left = backed_up(&collector, None);
+    let count =
+        |text: &str, n: &str| text.lines().filter(|line| line.contains(&format!("n=\"{n}\""))).count();
+    let days = |count: usize| count as f64 / 288.0;
+    assert!(
+        (1.9..2.1).contains(&days(count(&left, "7"))) && count(&left, "17") == 864,
+        "{}",
+        count(&left, "7")
+    );
+    ends(&collector, &["compact"], "", 0);
+    assert_eq!(backed_up(&collector, None), left);
+    assert!(ends(&collector, &["info"], "", 0).0.contains("deletions that blocks still hold: 0"));
+    // Deleted samples may come again.
+    ends(&collector, &["import"], &old, 0);
+    assert_eq!(count(&backed_up(&collector, None), "7"), 864);
+}

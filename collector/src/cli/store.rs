@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use journal::JournalError;
 use journal::disk::{Disk, RealDisk};
 use model::{Matcher, Timestamp};
-use tsdb::{ReadOnlyStore, Store, StoreError};
+use tsdb::{Placing, ReadOnlyStore, Store, StoreError};
 
 use crate::ledger::Ledger;
 use crate::settings::Checked;
@@ -26,6 +26,40 @@ use crate::store_tools::{reader, text};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreWord {
+    /// Says what is in the store: blocks, journal, time, bytes a sample. Works while the collector runs.
+    Info {
+        #[command(flatten)]
+        at: At,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Checks every checksum and names each damage by file and offset. Works while the collector runs.
+    Verify {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Copies the store to a folder; again into the same one, it copies what is new. Works while the collector runs.
+    Backup {
+        /// The backup's folder: not there yet, empty, or an earlier backup of this store.
+        to: PathBuf,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Puts a backup or snapshot where the store belongs. Nothing may be there.
+    Restore {
+        /// The backup's or snapshot's folder.
+        from: PathBuf,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Makes a copy that costs hardly any room (second names of the same files) below the data folder. Works while the collector runs.
+    Snapshot {
+        /// The snapshot's folder; `snapshots/` and the time in the data folder by default.
+        to: Option<PathBuf>,
+        #[command(flatten)]
+        at: At,
+    },
     /// Writes samples as OpenMetrics or JSON lines. Works while the collector runs.
     Export {
         #[command(flatten)]
@@ -56,6 +90,13 @@ pub(super) enum StoreWord {
         #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
         labels: Vec<(String, String)>,
     },
+    /// Deletes the samples of some series in some time. The collector must not run (while it does, ask its admin API).
+    Delete {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Merges all that can be merged, at once and without a pause. The collector must not run.
+    Compact,
 }
 
 #[derive(Debug, Args)]
@@ -130,12 +171,22 @@ impl Outcome {
 /// Does a word and says what came of it.
 pub(super) fn act(settings: &Checked, word: StoreWord) -> ExitCode {
     let outcome = match word {
+        StoreWord::Info { at, json } => info(&at.folder(settings), json),
+        StoreWord::Verify { at } => verify(&at.folder(settings)),
+        StoreWord::Backup { to, at } => backup(&at.folder(settings), &to, Placing::Copy),
+        StoreWord::Restore { from, at } => restore(&from, &at.folder(settings)),
+        StoreWord::Snapshot { to, at } => {
+            let to = to.unwrap_or_else(|| settings.data.join("snapshots").join(text::name_of(now())));
+            backup(&at.folder(settings), &to, Placing::Link)
+        }
         StoreWord::Export { which, format, exact, out, at } => {
             export_to(&at.folder(settings), &which, format, exact, out.as_deref())
         }
         StoreWord::Import { files, format, nan_is_stale, labels } => {
             import(settings, &files, Choices { format, nan_is_stale, labels })
         }
+        StoreWord::Delete { which } => delete(settings, &which),
+        StoreWord::Compact => compact(settings),
     };
     match outcome {
         Ok(Outcome::Well) => ExitCode::SUCCESS,
@@ -149,6 +200,40 @@ pub(super) fn act(settings: &Checked, word: StoreWord) -> ExitCode {
 
 fn disk() -> Arc<dyn Disk> {
     Arc::new(RealDisk)
+}
+
+fn info(folder: &Path, json: bool) -> anyhow::Result<Outcome> {
+    let info = tsdb::info(&disk(), folder)
+        .with_context(|| format!("cannot read the store in {}", folder.display()))?;
+    print!("{}", text::info(&info, json));
+    Ok(Outcome::mixed_if(!info.unreadable.is_empty()))
+}
+
+fn verify(folder: &Path) -> anyhow::Result<Outcome> {
+    let verified = tsdb::verify(&disk(), folder, &mut |damage| println!("{damage}"))
+        .with_context(|| format!("cannot check the store in {}", folder.display()))?;
+    println!("{}", text::verified(folder, &verified));
+    Ok(Outcome::mixed_if(verified.damages > 0))
+}
+
+fn backup(from: &Path, to: &Path, placing: Placing) -> anyhow::Result<Outcome> {
+    if from.canonicalize().is_ok_and(|from| to.canonicalize().is_ok_and(|to| from == to)) {
+        bail!("{} is the store itself: name another folder", to.display());
+    }
+    let copied = tsdb::backup(&disk(), from, to, placing)
+        .with_context(|| format!("cannot copy the store from {} to {}", from.display(), to.display()))?;
+    println!("{}", text::copied(to, &copied));
+    Ok(Outcome::Well)
+}
+
+fn restore(from: &Path, to: &Path) -> anyhow::Result<Outcome> {
+    let parent = to.parent().unwrap_or(Path::new("."));
+    RealDisk.create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    check_owner(parent)?;
+    let copied = tsdb::restore(&disk(), from, to)
+        .with_context(|| format!("cannot restore {} to {}", from.display(), to.display()))?;
+    println!("{}", text::copied(to, &copied));
+    verify(to)
 }
 
 fn export_to(
@@ -206,6 +291,29 @@ fn import(settings: &Checked, files: &[PathBuf], choices: Choices) -> anyhow::Re
     store.close().context("cannot close the store")?;
     println!("{}", text::imported(&done, store.floor()));
     Ok(Outcome::mixed_if(done.refused > 0 || done.written.too_old > 0))
+}
+
+fn delete(settings: &Checked, which: &Which) -> anyhow::Result<Outcome> {
+    let (start, end) = which.span()?;
+    if which.matchers.is_empty() {
+        bail!("say what to delete by --match, such as --match '{{job=\"node\",instance=\"old:9100\"}}'");
+    }
+    let store = open(settings, "delete")?;
+    let mut blocks = 0;
+    for Selector(matchers) in &which.matchers {
+        blocks += store.delete(matchers, start, end).context("cannot delete")?.blocks;
+    }
+    store.close().context("cannot close the store")?;
+    println!("deleted; {blocks} blocks give the room back when they are compacted");
+    Ok(Outcome::Well)
+}
+
+fn compact(settings: &Checked) -> anyhow::Result<Outcome> {
+    let store = open(settings, "compact")?;
+    let done = store.compact_all(now(), &mut tsdb::Unhurried).context("cannot compact the store")?;
+    store.close().context("cannot close the store")?;
+    println!("{}", text::compacted(&done));
+    info(&settings.data.join(storage::FOLDER), false)
 }
 
 /// Opens the settings' store to write to it, as the collector does.

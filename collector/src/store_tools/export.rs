@@ -9,11 +9,13 @@
 //! | NaN | yes, as the one NaN | as `NaN`, as VictoriaMetrics writes and reads it | every bit |
 //! | stale markers | left out and counted | left out and counted | yes |
 //! | series without a name | left out and counted | yes | yes |
-//! | native histograms, exemplars | left out | left out | left out |
+//! | native histograms | left out and counted | left out and counted | left out and counted |
+//! | exemplars | left out | left out | left out |
 //!
 //! Memory: one series' samples, 16 bytes each (ten million for five years at 15 s), and the labels of one metric.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use exposition::{Format as TextFormat, Offer, Writer};
@@ -63,6 +65,8 @@ pub struct Exported {
     pub stale_left_out: u64,
     /// Series without a metric's name, which the format cannot carry.
     pub nameless_left_out: u64,
+    /// Native histograms, which no format carries.
+    pub histograms_left_out: u64,
 }
 
 /// Writes what is wanted. `describe` knows what metrics are.
@@ -75,8 +79,14 @@ pub fn export(
     wanted: &Wanted,
     out: &mut dyn Write,
 ) -> anyhow::Result<Exported> {
-    let mut export =
-        Export { wanted, out, text: String::new(), columns: Columns::default(), done: Exported::default() };
+    let mut export = Export {
+        wanted,
+        out,
+        text: String::new(),
+        columns: Columns::default(),
+        histograms: Vec::new(),
+        done: Exported::default(),
+    };
     let mut metrics = family_order(names(source, wanted)?, describe);
     // Series without a name come first, as their labels do.
     metrics.insert(0, Metric { name: String::new(), family: String::new(), metadata: None });
@@ -152,6 +162,7 @@ struct Export<'a> {
     out: &'a mut dyn Write,
     text: String,
     columns: Columns,
+    histograms: Vec<(Timestamp, Arc<[u8]>)>,
     done: Exported,
 }
 
@@ -186,6 +197,8 @@ impl Export<'_> {
             let first =
                 sets.iter_mut().find(|set| *set.labels() == labels).expect("the least is one of them");
             first.read(&mut self.columns).with_context(|| format!("cannot read {labels}"))?;
+            first.read_histograms(&mut self.histograms).with_context(|| format!("cannot read {labels}"))?;
+            self.done.histograms_left_out += self.histograms.len() as u64;
             self.series(&labels)?;
             let mut left = Vec::with_capacity(sets.len());
             for mut set in sets {
