@@ -552,6 +552,15 @@ async fn histograms_and_exemplars_are_stored_and_counted_truthfully() {
         assert!(text.contains("larger than the 65536 that are kept"), "{text}");
     }
     assert_eq!(bench.all().len(), 1);
+    let matchers = [Matcher::equal("__name__", "latency_seconds")];
+    let selection = Selection { matchers: &matchers, start: Timestamp::MIN, end: Timestamp::MAX };
+    let mut set = bench.store.select(&selection).expect("readable");
+    assert!(set.advance().expect("readable"));
+    let mut kept = Vec::new();
+    set.read_histograms(&mut kept).expect("readable");
+    assert_eq!(kept, [(NOW, small.as_slice().into())], "byte for byte, with what nobody here reads");
+    let exemplars = bench.store.exemplars(&[matchers.to_vec()], Timestamp::MIN, Timestamp::MAX);
+    assert_eq!(exemplars[0].1.iter().map(|exemplar| exemplar.value).collect::<Vec<_>>(), [0.5]);
 }
 
 fn named(sender: &str) -> Origin {
