@@ -370,3 +370,54 @@ fn changes_under_right_checksums_never_panic() {
     }
     assert!(seen > 1_000, "{seen} files could be opened");
 }
+
+/// Series that are long and random enough for every form of column.
+fn wanderers() -> Vec<Pushed> {
+    let mut state = 42u64;
+    let mut random = move |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let mut series = |name: &str| {
+        let mut sum = 0;
+        let samples = (0..3_000i64).map(|round| {
+            sum += random(5_000);
+            (round * 2_300 + random(997) as i64, (sum as f64 / 1000.0).to_bits())
+        });
+        Pushed {
+            labels: Labels::from_pairs([("__name__", "wandering"), ("host", name)]),
+            samples: samples.collect(),
+            histograms: Vec::new(),
+        }
+    };
+    ["000", "001", "002", "003"].map(&mut series).to_vec()
+}
+
+/// Files that version 1 wrote, kept for ever; `PANTAU_BLOCK_FORMAT=1` writes those that are not there. One that is there is never changed.
+#[test]
+fn files_of_version_1_are_read_for_ever() {
+    let mut series = hosts(3, 20, 120);
+    series.extend(wanderers());
+    for (coding, name) in [(Coding::Fresh, "fresh.block"), (Coding::Compacted, "compacted.block")] {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/formats/blocks-v1").join(name);
+        let (disk, pretend) = disk();
+        let path = Path::new("/blocks").join(file_name(7));
+        if std::env::var_os("PANTAU_BLOCK_FORMAT").is_some() && !kept.exists() {
+            write(&disk, coding, &series).expect("a good disk");
+            std::fs::create_dir_all(kept.parent().expect("a folder")).expect("it can be made");
+            std::fs::write(&kept, pretend.get(&path).expect("it was just written"))
+                .expect("it can be written");
+        }
+        pretend.put(&path, &std::fs::read(&kept).expect("the kept file is there"));
+        let block = open(&disk).expect("a whole block");
+        let meta = block.meta();
+        assert_eq!(
+            (meta.spec.coding, meta.series, meta.samples, meta.histograms),
+            (coding, 64, 7_200 + 12_000, 18)
+        );
+        assert!(same(&read(&block, (i64::MIN, i64::MAX)).expect("readable"), &series), "{name}");
+        let hosts = block.index().and_then(|index| index.values("host", usize::MAX, None));
+        assert_eq!(hosts.expect("readable"), ["000", "001", "002", "003"]);
+        assert!(block.verify().is_empty(), "{:?}", block.verify());
+    }
+}
