@@ -308,3 +308,23 @@ fn put_page(
     entry.pages.push((packer.put(bytes)?, count));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A million series of twelve labels must fit into 150 MiB: 157 bytes a series, where most labels' values are scattered.
+    #[test]
+    fn memory_follows_what_is_indexed() {
+        let mut builder = IndexBuilder::default();
+        let count = 20_000u32;
+        for series in 0..count {
+            let mixed = u64::from(series).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+            let pairs =
+                (0..11).map(|label| (format!("label_{label:02}"), (mixed % (7 << label)).to_string()));
+            let own = ("own".to_owned(), format!("node-{mixed:08}"));
+            builder.add(series, &Labels::from_pairs(pairs.chain([own])));
+        }
+        assert!(builder.bytes() < count as usize * 157, "{}", builder.bytes() / count as usize);
+    }
+}

@@ -1,8 +1,8 @@
 //! Ascending lists of series ids in little memory: runs of consecutive ids, each as its distance from the one before it.
 //!
 //! Series that share a label value mostly came together, so that a run of thousands takes 3 bytes; where they stand apart an id
-//! takes 1 to 3. In: ids that only grow. Out: runs in order. One run needs no memory of its own; that is what most values of the
-//! labels with most values have.
+//! takes 1 to 3. In: ids that only grow. Out: runs in order. One run, or three ids, need no memory of their own; that is what most
+//! values of the labels with most values have.
 
 use std::ops::Range;
 
@@ -14,7 +14,15 @@ const ALLOCATION: usize = 16;
 /// Ids in ascending order, none twice.
 #[derive(Clone, Debug)]
 pub(crate) enum List {
-    Run { start: u32, length: u32 },
+    Run {
+        start: u32,
+        length: u32,
+    },
+    /// Up to three ids that stand apart.
+    Few {
+        count: u8,
+        ids: [u32; 3],
+    },
     Many(Box<Runs>),
 }
 
@@ -60,6 +68,7 @@ impl List {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Run { length, .. } => *length as usize,
+            Self::Few { count, .. } => usize::from(*count),
             Self::Many(runs) => runs.count as usize,
         }
     }
@@ -68,6 +77,7 @@ impl List {
     pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Run { .. } => 1,
+            Self::Few { count, .. } => usize::from(*count),
             Self::Many(runs) => runs.packed.len() + 1,
         }
     }
@@ -75,7 +85,7 @@ impl List {
     /// Bytes of memory behind the list, without itself.
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
-            Self::Run { .. } => 0,
+            Self::Run { .. } | Self::Few { .. } => 0,
             Self::Many(runs) => size_of::<Runs>() + runs.packed.capacity() + 2 * ALLOCATION,
         }
     }
@@ -84,28 +94,36 @@ impl List {
     pub(crate) fn push(&mut self, id: u32) {
         match self {
             Self::Run { start, length } if *start + *length == id => *length += 1,
-            Self::Run { start, length } => {
-                let (start, length) = (*start, *length);
-                let mut packed = Vec::with_capacity(8);
-                put_run(&mut packed, 0, start, length);
-                let runs =
-                    Runs { packed, packed_end: start + length, count: length + 1, start: id, length: 1 };
-                *self = Self::Many(Box::new(runs));
+            Self::Run { start, length: 1 } => *self = Self::Few { count: 2, ids: [*start, id, 0] },
+            Self::Run { start, length } => *self = Self::many(std::iter::once((*start, *length)), id),
+            Self::Few { count: 3, ids } => *self = Self::many(ids.map(|have| (have, 1)).into_iter(), id),
+            Self::Few { count, ids } => {
+                ids[usize::from(*count)] = id;
+                *count += 1;
             }
             Self::Many(runs) => runs.push(id),
         }
     }
 
+    /// Runs, and an id behind them.
+    fn many(before: impl Iterator<Item = (u32, u32)>, id: u32) -> Self {
+        let (mut packed, mut end, mut count) = (Vec::with_capacity(8), 0, 1);
+        for (start, length) in before {
+            put_run(&mut packed, end, start, length);
+            end = start + length;
+            count += length;
+        }
+        Self::Many(Box::new(Runs { packed, packed_end: end, count, start: id, length: 1 }))
+    }
+
     /// Runs in order.
     pub(crate) fn runs(&self) -> RunIter<'_> {
-        match self {
-            Self::Run { start, length } => {
-                RunIter { packed: Cursor::new(&[]), end: 0, last: Some((*start, *length)) }
-            }
-            Self::Many(runs) => {
-                RunIter { packed: Cursor::new(&runs.packed), end: 0, last: Some((runs.start, runs.length)) }
-            }
-        }
+        let (few, packed, last): (&[u32], &[u8], _) = match self {
+            Self::Run { start, length } => (&[], &[], Some((*start, *length))),
+            Self::Few { count, ids } => (&ids[..usize::from(*count)], &[], None),
+            Self::Many(runs) => (&[], &runs.packed, Some((runs.start, runs.length))),
+        };
+        RunIter { few, packed: Cursor::new(packed), end: 0, last }
     }
 
     /// Ids in order.
@@ -153,6 +171,7 @@ impl Runs {
 /// Runs of a [`List`].
 #[derive(Clone, Debug)]
 pub(crate) struct RunIter<'a> {
+    few: &'a [u32],
     packed: Cursor<'a>,
     end: u32,
     last: Option<(u32, u32)>,
@@ -163,6 +182,10 @@ impl Iterator for RunIter<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Range<u32>> {
+        if let Some((id, rest)) = self.few.split_first() {
+            self.few = rest;
+            return Some(*id..*id + 1);
+        }
         let (start, length) = match self.packed.is_empty() {
             true => self.last.take()?,
             false => take_run(&mut self.packed, self.end)?,
