@@ -87,9 +87,9 @@ fn disk_with(payload: &[u8]) -> PretendDisk {
 
 #[test]
 fn a_newer_program_is_asked_for_and_nothing_is_changed() {
-    let disk = disk_with(&[2, 0, 0]);
+    let disk = disk_with(&[3, 0, 0]);
     let before: Vec<_> = disk.paths().iter().map(|path| disk.get(path)).collect();
-    let refused = open(&disk, &small(), at(0)).expect_err("version 2 is not known");
+    let refused = open(&disk, &small(), at(0)).expect_err("version 3 is not known");
     assert!(format!("{refused}").contains("use the newer program"), "{refused}");
     let after: Vec<_> = disk.paths().iter().map(|path| disk.get(path)).collect();
     assert_eq!(before, after);

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use journal::disk::pretend::PretendDisk;
 use model::{Columns, Labels, Matcher, MetricMetadata, Selection, SeriesSource, Timestamp};
 use parking_lot::Mutex;
-use tsdb::{Companion, Options, SeriesRef, Store, StoreError, WriteBatch, WriteError, Written};
+use tsdb::{
+    Companion, Deleted, Options, SeriesRef, Store, StoreError, Unhurried, WriteBatch, WriteError, Written,
+};
 
 /// All test times are after this one.
 pub(crate) const T0: i64 = 1_700_000_000_000;
@@ -55,7 +58,15 @@ pub(crate) fn small() -> Options {
     Options { segment_bytes: 4096, reserve_bytes: 0, ..Options::default() }
 }
 
+/// With cells so short that all levels of the grid are reached.
+pub(crate) fn short_cells() -> Options {
+    Options { block_span: Duration::from_secs(60), ..small() }
+}
+
 pub(crate) type Samples = BTreeMap<(u32, i64), u64>;
+
+/// Native histograms: opaque bytes.
+pub(crate) type Histograms = BTreeMap<(u32, i64), Vec<u8>>;
 
 /// What the store is compared with.
 #[derive(Clone, Debug)]
@@ -63,12 +74,18 @@ pub(crate) struct Plain {
     /// The highest floor that was seen.
     pub(crate) floor: i64,
     pub(crate) samples: Samples,
+    pub(crate) histograms: Histograms,
     pub(crate) batches: BTreeSet<u32>,
 }
 
 impl Default for Plain {
     fn default() -> Self {
-        Self { floor: i64::MIN, samples: Samples::new(), batches: BTreeSet::new() }
+        Self {
+            floor: i64::MIN,
+            samples: Samples::new(),
+            histograms: Histograms::new(),
+            batches: BTreeSet::new(),
+        }
     }
 }
 
@@ -85,6 +102,23 @@ impl Plain {
             }
         }
         self.batches.insert(batch);
+    }
+
+    /// The greater bytes stay.
+    pub(crate) fn write_histograms(&mut self, histograms: &[(u32, i64, Vec<u8>)]) {
+        for (series, time, bytes) in histograms {
+            let have = self.histograms.entry((*series, *time)).or_default();
+            if *have < *bytes {
+                have.clone_from(bytes);
+            }
+        }
+    }
+
+    /// Takes away what a series has between two times, both inclusive.
+    pub(crate) fn delete(&mut self, series: u32, start: i64, end: i64) {
+        let stays = |key: &(u32, i64)| key.0 != series || key.1 < start || key.1 > end;
+        self.samples.retain(|key, _| stays(key));
+        self.histograms.retain(|key, _| stays(key));
     }
 
     /// Samples that the store must still have.
@@ -156,8 +190,39 @@ impl Fixture {
         let have = read_all(&self.store);
         assert_eq!(since(&have, plain.floor), plain.since(plain.floor));
         assert!(have.keys().all(|key| key.1 >= floor && plain.samples.contains_key(key)));
+        let mut histograms = plain.histograms.clone();
+        histograms.retain(|key, _| key.1 >= plain.floor);
+        let mut read = read_histograms(&self.store);
+        read.retain(|key, _| key.1 >= plain.floor);
+        assert_eq!(read, histograms);
         assert_eq!(self.ledger.holds(), plain.batches);
     }
+
+    /// As the collector's two threads do it: what is due, and compaction until nothing is left to do.
+    pub(crate) fn upkeep(&self, now: Timestamp) {
+        self.store.maintain(now).expect("nothing fails here");
+        while self.store.compact(now, &mut Unhurried).expect("nothing fails here").blocks_in > 0 {}
+    }
+}
+
+/// All histograms that a reader sees.
+pub(crate) fn read_histograms(store: &Store) -> Histograms {
+    let mut all = Histograms::new();
+    let mut set = store.select(&everything(&[])).expect("it is readable");
+    let mut read = Vec::new();
+    while set.advance().expect("it is readable") {
+        let series = set.labels().get("id").and_then(|id| id.parse().ok()).expect("test series have ids");
+        set.read_histograms(&mut read).expect("it is readable");
+        assert!(read.windows(2).all(|pair| pair[0].0 < pair[1].0), "in time order, each once");
+        all.extend(read.iter().map(|(time, bytes)| ((series, time.as_millis()), bytes.to_vec())));
+    }
+    all
+}
+
+/// Deletes what a series has between two times, both inclusive.
+pub(crate) fn delete(store: &Store, series: u32, start: i64, end: i64) -> Result<Deleted, StoreError> {
+    let matchers = [Matcher::equal("id", &series.to_string())];
+    store.delete(&matchers, Timestamp::from_millis(start), Timestamp::from_millis(end))
 }
 
 /// Writes and waits for the answer.
@@ -167,7 +232,24 @@ pub(crate) fn write(store: &Store, samples: &[(u32, i64, f64)], batch: u32) -> R
         .iter()
         .map(|&(series, time, value)| (resolve(series), Timestamp::from_millis(time), value))
         .collect();
-    write_batch(store, WriteBatch { samples, attachment: batch.to_le_bytes().to_vec(), ..WriteBatch::default() })
+    write_batch(
+        store,
+        WriteBatch { samples, attachment: batch.to_le_bytes().to_vec(), ..WriteBatch::default() },
+    )
+}
+
+pub(crate) fn write_histograms(
+    store: &Store,
+    histograms: &[(u32, i64, Vec<u8>)],
+) -> Result<Written, WriteError> {
+    let resolve = |series: u32| store.resolve(&labels(series)).expect("tests keep to the limit");
+    let histograms = histograms
+        .iter()
+        .map(|(series, time, bytes)| {
+            (resolve(*series), Timestamp::from_millis(*time), bytes.as_slice().into())
+        })
+        .collect();
+    write_batch(store, WriteBatch { histograms, ..WriteBatch::default() })
 }
 
 pub(crate) fn write_batch(store: &Store, batch: WriteBatch) -> Result<Written, WriteError> {

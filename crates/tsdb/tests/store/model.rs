@@ -1,21 +1,42 @@
-//! Any sequence of writes, restarts, crashes and upkeep equals a plain map.
+//! Any sequence of writes, deletions, restarts, crashes, faults, flushes and compactions equals a plain map.
 
 use std::time::Duration;
 
+use journal::disk::pretend::Fault;
 use model::{Timestamp, stale_nan};
 use proptest::prelude::*;
-use tsdb::Options;
+use tsdb::{Options, Unhurried};
 
-use crate::fixture::{Fixture, Plain, T0, at, small};
+use crate::fixture::{Fixture, Plain, T0, at, delete, short_cells, small, write_histograms};
 
 #[derive(Clone, Debug)]
 enum Step {
     Write(Vec<(u32, i64, f64)>),
-    Collect { from: i64, rounds: i64 },
+    Histograms(Vec<(u32, i64, Vec<u8>)>),
+    Delete {
+        series: u32,
+        from: i64,
+        to: i64,
+    },
+    Upkeep {
+        minutes: i64,
+    },
+    CompactAll,
+    /// Upkeep on a disk that fails at an operation to come, and then no more.
+    Faulty {
+        after: u64,
+        full: bool,
+    },
+    Collect {
+        from: i64,
+        rounds: i64,
+    },
     Restart,
     Kill,
     PowerCut(u64),
-    Maintain { minutes: i64 },
+    Maintain {
+        minutes: i64,
+    },
 }
 
 fn any_value() -> impl Strategy<Value = f64> {
@@ -29,6 +50,15 @@ fn any_value() -> impl Strategy<Value = f64> {
 
 fn any_step() -> impl Strategy<Value = Step> {
     let time = prop_oneof![0..200i64, (0..40i64).prop_map(|round| round * 15_000)];
+    let any_time = (0..8000i64).prop_map(|second| T0 + second * 1000);
+    let histogram = (0..3u32, time.clone(), proptest::collection::vec(any::<u8>(), 1..9))
+        .prop_map(|(series, time, bytes)| (series, T0 + time, bytes));
+    let deletion = (0..6u32, any_time, 0..4_000_000i64).prop_map(|(series, from, length)| Step::Delete {
+        series,
+        from,
+        to: from + length,
+    });
+    let faulty = (0..60u64, any::<bool>()).prop_map(|(after, full)| Step::Faulty { after, full });
     let sample = (0..6u32, time, any_value()).prop_map(|(series, time, value)| (series, T0 + time, value));
     prop_oneof![
         6 => proptest::collection::vec(sample, 0..60).prop_map(Step::Write),
@@ -36,7 +66,12 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Restart),
         1 => Just(Step::Kill),
         1 => any::<u64>().prop_map(Step::PowerCut),
-        2 => (0..90i64).prop_map(|minutes| Step::Maintain { minutes }),
+        1 => (0..90i64).prop_map(|minutes| Step::Maintain { minutes }),
+        1 => proptest::collection::vec(histogram, 1..20).prop_map(Step::Histograms),
+        2 => deletion,
+        3 => (0..90i64).prop_map(|minutes| Step::Upkeep { minutes }),
+        1 => Just(Step::CompactAll),
+        1 => faulty,
     ]
 }
 
@@ -74,6 +109,45 @@ fn run(options: Options, steps: Vec<Step>) {
                 fixture.check(&mut plain);
                 continue;
             }
+            Step::Upkeep { minutes } => {
+                now = now + Duration::from_secs(60 * minutes as u64);
+                fixture.upkeep(now);
+                fixture.check(&mut plain);
+                continue;
+            }
+            Step::CompactAll => {
+                fixture.store.compact_all(now, &mut Unhurried).expect("nothing fails here");
+                fixture.check(&mut plain);
+                continue;
+            }
+            Step::Faulty { after, full } => {
+                now = now + Duration::from_secs(600);
+                let fault = if full { Fault::ShortFull } else { Fault::Io };
+                fixture.disk.fail_at(fixture.disk.operations() + after, fault);
+                // Whether and where it fails is the disk's affair; nothing may be lost by it.
+                let _ = fixture.store.maintain(now);
+                let _ = fixture.store.compact(now, &mut Unhurried);
+                fixture.disk.heal();
+                plain.floor = plain.floor.max(fixture.store.floor().as_millis());
+                if fixture.store.stats().journal.poisoned.is_some() {
+                    fixture = fixture.crash(now, |disk| disk.kill());
+                }
+                fixture.check(&mut plain);
+                continue;
+            }
+            Step::Histograms(histograms) => {
+                let floor = fixture.store.floor().as_millis();
+                write_histograms(&fixture.store, &histograms).expect("nothing fails here");
+                let kept: Vec<_> = histograms.into_iter().filter(|one| one.1 >= floor).collect();
+                plain.write_histograms(&kept);
+                continue;
+            }
+            Step::Delete { series, from, to } => {
+                delete(&fixture.store, series, from, to).expect("nothing fails here");
+                plain.delete(series, from, to);
+                fixture.check(&mut plain);
+                continue;
+            }
         };
         let floor = fixture.store.floor();
         let written = fixture.write(&samples, number as u32).expect("nothing fails here");
@@ -94,6 +168,16 @@ proptest! {
     #[test]
     fn the_store_equals_a_plain_map(steps in proptest::collection::vec(any_step(), 1..40)) {
         run(small(), steps);
+    }
+
+    #[test]
+    fn with_short_cells_it_equals_a_plain_map(steps in proptest::collection::vec(any_step(), 1..60)) {
+        run(short_cells(), steps);
+    }
+
+    #[test]
+    fn with_short_cells_and_retention_too(steps in proptest::collection::vec(any_step(), 1..60)) {
+        run(Options { retention: Duration::from_secs(1800), ..short_cells() }, steps);
     }
 
     #[test]
