@@ -120,6 +120,7 @@ impl Shared {
         let samples = batch.samples.iter().map(|sample| sample.1.as_millis());
         let latest = samples.chain(batch.histograms.iter().map(|histogram| histogram.1.as_millis())).max();
         self.note_segment(at.segment, latest);
+        self.engine.count_late(batch.samples.iter().map(|sample| sample.1.as_millis()), covered_below);
         let written = self.head.apply(at, &batch.samples, &batch.histograms, covered_below);
         if !batch.descriptions.is_empty() {
             let mut table = self.metadata.write();
@@ -261,7 +262,7 @@ impl journal::Recorder for Wal {
 }
 
 /// Batches that wait between the two threads of a replay.
-const BATCHES_AHEAD: usize = 64;
+const BATCHES_AHEAD: usize = 16;
 
 /// What the reading thread of a replay hands to the applying one.
 enum Step {
