@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use journal::Position;
 use journal::disk::Disk;
@@ -45,6 +45,9 @@ impl BlockSet {
     }
 }
 
+/// Late samples that wait for the next window are at most as many as memory's bound has bytes, by this: 8 M of 1 GiB.
+const LATE_SHARE: usize = 128;
+
 /// What of the blocks' upkeep the journal's thread must see.
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
@@ -57,6 +60,12 @@ pub(crate) struct Engine {
     short_at: AtomicUsize,
     /// From so many on writes are refused.
     refuse_at: AtomicUsize,
+    /// Samples from before this time are late: their window is in blocks already.
+    late_below: AtomicI64,
+    /// Late ones since the last flush.
+    late: AtomicUsize,
+    /// From so many of them on a flush is due, though no window is complete: a backlog that drains, an import.
+    late_max: AtomicUsize,
     pub(crate) work: Work,
 }
 
@@ -70,6 +79,28 @@ impl Engine {
     pub(crate) fn settle(&self, bytes: usize, bound: usize) {
         self.short_at.store(bound.max(bytes.saturating_add(bound / 16)), Relaxed);
         self.refuse_at.store((bound + bound / 4).max(bytes.saturating_add(bound / 4)), Relaxed);
+    }
+
+    /// Samples before this time are late, and this many of them are not left waiting for the next window.
+    pub(crate) fn bound_late(&self, below: i64, late_max: usize) {
+        self.late_below.store(below, Relaxed);
+        self.late_max.store(late_max.max(1), Relaxed);
+    }
+
+    /// All that came late is on its way to blocks.
+    pub(crate) fn settle_late(&self) {
+        self.late.store(0, Relaxed);
+    }
+
+    /// Counts the late ones of a batch; what stands in blocks already does not count.
+    pub(crate) fn count_late(&self, times: impl Iterator<Item = i64>, covered_below: i64) {
+        let late = covered_below..self.late_below.load(Relaxed);
+        self.late.fetch_add(times.filter(|time| late.contains(time)).count(), Relaxed);
+    }
+
+    /// Whether so much came late that it should not wait for the next window: a backlog that drains, an import.
+    pub(crate) fn is_late(&self) -> bool {
+        self.late.load(Relaxed) > self.late_max.load(Relaxed)
     }
 
     pub(crate) fn is_short(&self, bytes: usize) -> bool {
@@ -130,7 +161,7 @@ impl Shared {
 
     /// A batch was applied.
     pub(crate) fn after_apply(&self) {
-        let short = self.engine.is_short(self.bytes());
+        let short = self.engine.is_short(self.bytes()) || self.engine.is_late();
         self.engine.work.look(self.head.max_time().unwrap_or(i64::MIN), short);
     }
 
@@ -142,6 +173,12 @@ impl Shared {
         if let Some(floor) = manifest.floor {
             self.head.raise_floor(floor);
         }
+        self.bound_late(manifest.flushed);
+    }
+
+    /// What is late from now on.
+    pub(crate) fn bound_late(&self, flushed: Option<i64>) {
+        self.engine.bound_late(flushed.unwrap_or(i64::MIN), self.options.head_bytes_max / LATE_SHARE);
     }
 
     pub(crate) fn block_set(&self) -> Arc<BlockSet> {

@@ -66,6 +66,8 @@ pub(super) struct Upkeep {
     /// Segments in which damage was found: whoever looks into it needs the file.
     damaged: BTreeSet<u64>,
     pending: Option<Pending>,
+    /// Entries that the journal had refused for want of room when retention last looked.
+    refused_full: u64,
 }
 
 /// What was done since the start.
@@ -86,6 +88,7 @@ impl Upkeep {
             segment: (0, now),
             damaged,
             pending: None,
+            refused_full: 0,
         }
     }
 }
@@ -103,7 +106,7 @@ impl Store {
         self.journal.check_place()?;
         let flushed = self.flush_due(now, &mut upkeep, &mut done);
         self.keep_age(now, &mut upkeep, &mut done);
-        let retired = self.retire_blocks(now, flushed.as_ref().is_err_and(is_full), &mut done);
+        let retired = self.retire_blocks(now, flushed.as_ref().is_err_and(is_full), &mut upkeep, &mut done);
         let written =
             if self.catalog.is_dirty(&self.shared) { self.publish(Change::default()) } else { Ok(()) };
         let flushed_any = done.blocks_written > 0;
@@ -188,7 +191,7 @@ impl Store {
         let early = shared.engine.is_short(shared.bytes()) || self.journal_is_short();
         let boundary = if early {
             shared.head.max_time()?.saturating_add(1)
-        } else if flushed.is_some_and(|flushed| regular <= flushed) {
+        } else if flushed.is_some_and(|flushed| regular <= flushed) && !shared.engine.is_late() {
             // The clock or a sample was years ahead, and is not any more: windows are counted from here again.
             let span = catalog.grid.span(1);
             if flushed.is_some_and(|flushed| flushed.saturating_sub(span) > regular) {
@@ -199,12 +202,14 @@ impl Store {
             regular
         };
         if head_min >= boundary {
-            if !early {
+            if !early && flushed.is_none_or(|flushed| flushed < regular) {
                 catalog.set_flushed(regular);
             }
+            shared.engine.settle_late();
             return None;
         }
         catalog.set_frozen();
+        shared.engine.settle_late();
         let flushed = Some(flushed.map_or(regular, |flushed| flushed.max(regular)));
         Some(Pending { frozen: shared.freeze(boundary), flushed, early })
     }
@@ -226,6 +231,7 @@ impl Store {
     fn rest(&self, now: Timestamp) {
         let shared = &*self.shared;
         shared.engine.settle(shared.bytes(), shared.options.head_bytes_max);
+        shared.bound_late(self.catalog.flushed());
         let newest = shared.head.max_time().unwrap_or(i64::MIN);
         let due = match self.catalog.flushed().or_else(|| self.boundary(now)) {
             Some(flushed) => self.catalog.grid.next_due(flushed),
@@ -254,6 +260,7 @@ impl Store {
         &self,
         now: Timestamp,
         flush_found_no_room: bool,
+        upkeep: &mut Upkeep,
         done: &mut Maintained,
     ) -> Result<(), StoreError> {
         let mut causes = vec![(ShedCause::Retention, self.shared.head.floor())];
@@ -273,8 +280,12 @@ impl Store {
         }
         let free = self.catalog.disk.free_bytes(&self.catalog.folder);
         let free = free.map_err(StoreError::io("ask for room in", &self.catalog.folder))?;
+        // Somewhat before writes are refused, and when they were.
+        let reserve = self.shared.options.reserve_bytes;
+        let refused = self.journal.stats().refused_full;
+        let refused = refused > std::mem::replace(&mut upkeep.refused_full, refused);
         let short =
-            self.shared.options.reserve_bytes.saturating_sub(free).max(u64::from(flush_found_no_room));
+            (reserve + reserve / 8).saturating_sub(free).max(u64::from(refused || flush_found_no_room));
         if let (true, Some(believed)) = (short > 0, self.believed(now)) {
             let keep_from = (believed - self.shared.options.keep_at_least).as_millis();
             causes.extend(aged(keep_from, short).map(|floor| (ShedCause::DiskShort, floor)));
