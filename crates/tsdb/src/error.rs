@@ -93,7 +93,6 @@ pub enum StoreError {
 
 impl StoreError {
     /// For `map_err`: names what was being done with which path.
-    #[allow(dead_code)] // copies of the folder will use it
     pub(crate) fn io(what: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { what, path: path.to_owned(), source }
     }
