@@ -12,7 +12,7 @@ use pantau_tests::{peers, wait_for, writer};
 
 /// So little memory that blocks are made while the test looks on.
 const SETTINGS: &str = "agent: {enabled: false}\n";
-const SMALL: &str = "agent: {enabled: false}\nstorage: {memory_max: 1MiB}\n";
+const SMALL: &str = "agent: {enabled: false}\nstorage: {memory_max: 16MiB}\n";
 const HOUR_MS: i64 = 3_600_000;
 const STEP_MS: i64 = 10_000;
 const SERIES: usize = 100;

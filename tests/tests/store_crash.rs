@@ -196,7 +196,7 @@ impl Random {
 }
 
 /// Nothing is refused for its age, and little stays in memory, so that the store is at its files all the time.
-const SETTINGS: &str = "agent: {enabled: false}\nstorage: {time: 30d, memory_max: 1MiB}\n\
+const SETTINGS: &str = "agent: {enabled: false}\nstorage: {time: 30d, memory_max: 16MiB}\n\
     ingest: {accepted_age: 20d, new_series_per_minute_max: 1000000}\n";
 
 #[test]
