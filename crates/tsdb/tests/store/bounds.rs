@@ -41,7 +41,10 @@ fn past_the_memory_bound_samples_become_blocks_early_and_none_is_lost() {
     assert!(stats.blocks.flushes_early > 0 && stats.blocks.samples > 50_000, "{:?}", stats.blocks);
     fixture.check(&mut plain);
     let fixture = fixture.restart(at(1300 * 60_000), |_| {});
-    assert!(fixture.store.stats().head_bytes <= bound + bound / 8, "what stands in blocks is not read into memory again");
+    assert!(
+        fixture.store.stats().head_bytes <= bound + bound / 8,
+        "what stands in blocks is not read into memory again"
+    );
     fixture.check(&mut plain);
 }
 
@@ -166,7 +169,7 @@ fn a_full_disk_lets_the_oldest_blocks_go_then_refuses_and_loses_nothing_of_the_l
     fixture.check(&mut plain);
     fixture.disk.set_capacity(None);
     fixture.store.maintain(at(round * 60_000)).expect("it works again");
-    let fixture = fixture.restart(at(round * 60_000), |_| {});
+    let fixture = fixture.crash(at(round * 60_000), |disk| disk.crash());
     fixture.check(&mut plain);
 }
 

@@ -91,42 +91,65 @@ fn check(store: &Store, ledger: &Ledger, ran: &Ran, what: &str) {
     assert!(ledger.is_subset(&ran.possible.batches), "{what}: an attachment that was refused is there");
 }
 
-#[test]
-fn whatever_operation_fails_what_was_acknowledged_stays() {
+/// Every operation of the script fails once, by this fault.
+fn every_operation_fails_by(fault: Fault) {
     let clean = PretendDisk::new();
     let mut ran = Ran::default();
     script(&clean, &mut ran, 0);
     assert_eq!(ran.acknowledged.batches.len(), 25);
     let operations = clean.operations();
-    for fault in FAULTS {
-        for operation in 0..operations {
-            let what = format!("{fault:?} at operation {operation}");
-            let disk = PretendDisk::new();
-            disk.fail_at(operation, fault);
-            let mut ran = Ran::default();
-            script(&disk, &mut ran, 0);
-            assert_eq!(disk.faults_fired(), 1, "{what} did not happen");
-            disk.heal();
-            if operation % 2 == 0 {
-                disk.crash_partly(operation)
-            } else {
-                disk.crash()
-            }
-            let (store, ledger) =
-                open(&disk, &options(), at(0)).unwrap_or_else(|error| panic!("{what}: {error}"));
-            check(&store, &ledger, &ran, &what);
-            drop(store);
-            if operation % 3 > 0 {
-                continue;
-            }
-            // And it goes on from there.
-            script(&disk, &mut ran, 25);
-            let (store, ledger) =
-                open(&disk, &options(), at(0)).unwrap_or_else(|error| panic!("{what}: {error}"));
-            check(&store, &ledger, &ran, &what);
-            assert!(ran.acknowledged.batches.contains(&49), "{what}: it does not go on");
+    for operation in 0..operations {
+        let what = format!("{fault:?} at operation {operation}");
+        let disk = PretendDisk::new();
+        disk.fail_at(operation, fault);
+        let mut ran = Ran::default();
+        script(&disk, &mut ran, 0);
+        assert_eq!(disk.faults_fired(), 1, "{what} did not happen");
+        disk.heal();
+        if operation % 2 == 0 {
+            disk.crash_partly(operation)
+        } else {
+            disk.crash()
         }
+        let (store, ledger) =
+            open(&disk, &options(), at(0)).unwrap_or_else(|error| panic!("{what}: {error}"));
+        check(&store, &ledger, &ran, &what);
+        drop(store);
+        if operation % 3 > 0 {
+            continue;
+        }
+        // And it goes on from there.
+        script(&disk, &mut ran, 25);
+        let (store, ledger) =
+            open(&disk, &options(), at(0)).unwrap_or_else(|error| panic!("{what}: {error}"));
+        check(&store, &ledger, &ran, &what);
+        assert!(ran.acknowledged.batches.contains(&49), "{what}: it does not go on");
     }
+}
+
+#[test]
+fn whatever_operation_fails_what_was_acknowledged_stays() {
+    every_operation_fails_by(Fault::Io);
+}
+
+#[test]
+fn whatever_operation_finds_the_disk_full_what_was_acknowledged_stays() {
+    every_operation_fails_by(Fault::Full);
+}
+
+#[test]
+fn whatever_operation_fails_halfway_what_was_acknowledged_stays() {
+    every_operation_fails_by(Fault::ShortIo);
+}
+
+#[test]
+fn whatever_operation_fills_the_disk_what_was_acknowledged_stays() {
+    every_operation_fails_by(Fault::ShortFull);
+}
+
+#[test]
+fn wherever_the_power_is_cut_what_was_acknowledged_stays() {
+    every_operation_fails_by(Fault::PowerCut);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{Columns, Matcher, Selection, SeriesSource, Timestamp};
-use tsdb::{Options, RetentionRule, Unhurried, WriteBatch};
+use tsdb::{Options, RetentionRule, WriteBatch};
 
 use crate::fixture::{Fixture, T0, at, labels, small, write_batch};
 
