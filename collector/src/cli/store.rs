@@ -223,7 +223,10 @@ fn backup(from: &Path, to: &Path, placing: Placing) -> anyhow::Result<Outcome> {
     let copied = tsdb::backup(&disk(), from, to, placing)
         .with_context(|| format!("cannot copy the store from {} to {}", from.display(), to.display()))?;
     println!("{}", text::copied(to, &copied));
-    Ok(Outcome::Well)
+    for (path, why) in &copied.lost {
+        println!("{} cannot be copied: {why}", path.display());
+    }
+    Ok(Outcome::mixed_if(!copied.lost.is_empty()))
 }
 
 fn restore(from: &Path, to: &Path) -> anyhow::Result<Outcome> {

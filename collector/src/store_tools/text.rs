@@ -61,7 +61,7 @@ pub fn damage_of(replay: &Replay) -> Vec<String> {
 
 /// What a copy holds.
 pub fn copied(to: &Path, copied: &Copied) -> String {
-    let Copied { blocks, blocks_new, blocks_linked, bytes_written, segments, removed } = copied;
+    let Copied { blocks, blocks_new, blocks_linked, bytes_written, segments, removed, lost: _ } = copied;
     let linked =
         if *blocks_linked > 0 { format!(" ({blocks_linked} of them linked)") } else { String::new() };
     format!(

@@ -44,7 +44,7 @@ pub enum Placing {
 }
 
 /// What a copy holds, and what making it cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Blocks in the copy.
     pub blocks: usize,
@@ -58,6 +58,8 @@ pub struct Copied {
     pub segments: usize,
     /// Files removed, because the store no longer has them.
     pub removed: usize,
+    /// Blocks of the store that are lost there and so are missing in the copy (unless an earlier run copied them), and why.
+    pub lost: Vec<(PathBuf, String)>,
 }
 
 /// What a MANIFEST names, and its bytes.
@@ -181,10 +183,17 @@ struct Copy<'a> {
 impl Copy<'_> {
     /// Copies all that is named and the journal. Answers the journal's segments; `None` where something went meanwhile.
     fn round(&mut self, named: &Named) -> Result<Option<Vec<u64>>, StoreError> {
+        self.done.lost.clear();
         for number in &named.blocks {
             let (from, to) = (block_path(self.from, *number), block_path(self.to, *number));
-            if !unless_gone(self.block(&from, &to)).map_err(StoreError::io("copy", &from))? {
-                return Ok(None);
+            match self.block(&from, &to) {
+                Ok(()) => {}
+                // Gone because it was replaced: then MANIFEST says so, and there is another round. Else it is lost, as one that
+                // cannot be read is, and is no reason to leave the others without a copy.
+                Err(error) if error.kind() == io::ErrorKind::NotFound || !reads(&**self.disk, &from) => {
+                    self.done.lost.push((from, error.to_string()));
+                }
+                Err(error) => return Err(StoreError::io("copy", &from)(error)),
             }
         }
         self.journal()
@@ -194,14 +203,14 @@ impl Copy<'_> {
         if same(&**self.disk, from, to)? {
             return Ok(());
         }
-        match self.disk.remove(to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        self.done.blocks_new += 1;
         if self.placing == Placing::Link {
+            match self.disk.remove(to) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             match self.disk.hard_link(from, to) {
                 Ok(()) => {
+                    self.done.blocks_new += 1;
                     self.done.blocks_linked += 1;
                     return Ok(());
                 }
@@ -210,6 +219,7 @@ impl Copy<'_> {
             }
         }
         self.done.bytes_written += files::copy(&**self.disk, from, to, u64::MAX)?;
+        self.done.blocks_new += 1;
         Ok(())
     }
 
@@ -265,6 +275,20 @@ impl Copy<'_> {
             self.done.removed += 1;
         }
         self.disk.sync_dir(folder).map_err(StoreError::io("sync", folder))
+    }
+}
+
+/// Whether a file can be read to its end.
+fn reads(disk: &dyn Disk, path: &Path) -> bool {
+    let mut piece = vec![0; 256 << 10];
+    let mut offset = 0;
+    let Ok(file) = disk.open_read(path) else { return false };
+    loop {
+        match file.read_at(offset, &mut piece) {
+            Ok(0) => return true,
+            Ok(count) => offset += count as u64,
+            Err(_) => return false,
+        }
     }
 }
 

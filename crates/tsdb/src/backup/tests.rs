@@ -271,3 +271,21 @@ fn nothing_is_copied_over_what_is_no_copy() {
     restore_to(TO, "/empty").unwrap();
     assert_eq!(check_whole(&disk, "/empty"), Some(vec![1, 2]));
 }
+
+#[test]
+fn a_block_that_is_lost_does_not_keep_the_others_from_being_copied() {
+    let disk = PretendDisk::new();
+    let source = Source::new(&disk);
+    disk.remove(&block_path(Path::new(FROM), 1)).unwrap();
+    let copied = source.backup(Placing::Copy).unwrap();
+    assert_eq!((copied.blocks, copied.blocks_new), (2, 1));
+    assert_eq!(copied.lost.len(), 1);
+    assert_eq!(copied.lost[0].0, block_path(Path::new(FROM), 1));
+    assert_eq!(disk.get(&block_path(Path::new(TO), 2)), Some(Source::block(2)));
+    // An earlier copy of it stays: it may be the only one there is.
+    source.publish(&[1, 2]);
+    source.backup(Placing::Copy).unwrap();
+    disk.remove(&block_path(Path::new(FROM), 1)).unwrap();
+    assert_eq!(source.backup(Placing::Copy).unwrap().lost.len(), 1);
+    assert_eq!(check_whole(&disk, TO), Some(vec![1, 2]));
+}
