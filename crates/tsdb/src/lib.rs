@@ -1,35 +1,41 @@
-//! The store: samples of many series, durable in a journal and readable from memory.
+//! The store: samples of many series, years of them in one folder.
 //!
-//! In: batches of samples, each with an attachment of the caller's (what must be on disk together with the samples, such as the
-//! identity of the batch). A batch becomes one journal record; after its fsync it is applied to the head in memory, and only
-//! then is the writer told. Out: [`model::SeriesSource`], by which everything is read. A start replays the journal through the
-//! same code, and blocks until that is done.
+//! In: batches of samples and native histograms, each with an attachment of the caller's (what must be on disk together with the
+//! samples, such as the identity of the batch). A batch becomes one journal record; after its fsync it is applied to the head in memory,
+//! and only then is the writer told. When a window of time is over, or memory is short, the head becomes immutable blocks on disk;
+//! compaction makes large ones of small ones. Out: [`model::SeriesSource`], by which head and blocks are read as one. A start opens the
+//! blocks and replays what of the journal stands in none, through the same code, and blocks until that is done.
 //!
-//! What it does not do yet: it keeps everything that is readable in memory and in the journal, for days rather than years;
-//! there are no blocks on disk. It does not judge samples' age (the collector does), knows no sender and no query language.
+//! What it does not do: it does not judge samples' age (the collector does), knows no sender and no query language, and starts no thread
+//! but the journal's: whoever opens it calls [`Store::maintain`] and [`Store::compact`] on threads of its own.
 //!
-//! Bounds, each an option: age ([`Options::retention`], 8 days), memory ([`Options::head_bytes_max`], 1 GiB), disk
-//! ([`Options::journal_bytes_max`], 8 GiB), series ([`Options::series_max`], a million). Past age, memory or disk the oldest
-//! samples go, counted by cause; past the number of series, new ones are refused by name and old ones go on.
+//! Bounds, each an option: age ([`Options::retention`], 2 years, shorter by rule), memory ([`Options::head_bytes_max`], 1 GiB), disk
+//! ([`Options::store_bytes_max`], [`Options::reserve_bytes`]), series that are written to ([`Options::series_max`], a million).
+//!
+//! **Where memory is short** this happens, in this order: the head becomes blocks early; spare memory is given back; new series are refused
+//! by name while old ones go on (once labels and index take half of it); writes are refused as temporary ([`WriteError::NoMemory`]), and
+//! their senders keep them. Nothing acknowledged is dropped.
+//!
+//! **Where disk is short**: blocks past their age go; then the oldest ones, but none with samples of the last
+//! [`Options::keep_at_least`], counted by cause; then writes are refused as temporary ([`WriteError::DiskFull`]).
+//!
+//! The folder is drawn in `docs/formats/store-manifest.md`, the choice behind it in `docs/decisions/0013-blocks-in-one-grid.md`.
 //!
 //! Two samples of one series at one time are one if their bits are equal. Otherwise a number beats a NaN (and the stale
 //! marker is one), else the greater value stays: the same whatever the order of arrival
 //! (`docs/decisions/0002-shared-timestamps-and-conflicts.md`). The record's bytes are drawn in `docs/formats/tsdb-journal.md`.
 
 mod backup;
-#[allow(dead_code, unreachable_pub)] // until the engine uses all of it
 mod block;
 mod chunk;
 mod compact;
 mod definition;
 mod error;
 mod exemplar;
-#[allow(dead_code)] // until the head can be frozen
 mod flush;
 mod head;
 mod index;
 mod info;
-#[allow(dead_code, unreachable_pub)] // until the engine uses all of it
 mod manifest;
 mod metadata;
 mod options;
@@ -38,14 +44,12 @@ pub mod probe;
 mod read_only;
 mod record;
 mod registry;
-#[allow(dead_code)] // until the head can be frozen
 mod retention;
 mod select;
 mod series;
 mod snapshot;
 mod stats;
 mod store;
-#[allow(dead_code, unreachable_pub)] // until the engine uses all of it
 mod tombstone;
 mod values;
 mod varint;

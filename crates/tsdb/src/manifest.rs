@@ -69,7 +69,8 @@ impl Checkpoints {
         self.0.last().copied()
     }
 
-    pub(crate) fn all(&self) -> &[Checkpoint] {
+    #[cfg(test)]
+    fn all(&self) -> &[Checkpoint] {
         &self.0
     }
 }
@@ -160,7 +161,11 @@ impl Manifest {
                 let (at, up_to) = (position(&mut fields)?, number(&mut fields)?);
                 let (start, end) = (number(&mut fields)?, number(&mut fields)?);
                 let matchers = matchers(&mut fields)?;
-                self.tombstones.list.push(Tombstone { at, up_to, deletion: Deletion { matchers, start, end } });
+                self.tombstones.list.push(Tombstone {
+                    at,
+                    up_to,
+                    deletion: Deletion { matchers, start, end },
+                });
             }
             _ => return None,
         }
@@ -275,7 +280,10 @@ mod tests {
             floor: Some(i64::MIN),
             checkpoints,
             blocks: vec![BlockLine { number: 17, level: 2, min_time: -9, max_time: 9, bytes: 100 }],
-            tombstones: Tombstones { list: vec![Tombstone { at: at(2, 2), up_to: 16, deletion }], last: at(2, 2) },
+            tombstones: Tombstones {
+                list: vec![Tombstone { at: at(2, 2), up_to: 16, deletion }],
+                last: at(2, 2),
+            },
             raw: Vec::new(),
         }
     }

@@ -17,16 +17,11 @@ pub enum ShedCause {
     StoreBytes,
     /// The disk was nearly full ([`crate::Options::reserve_bytes`]).
     DiskShort,
-    /// [`crate::Options::head_bytes_max`] was reached.
-    HeadBytes,
-    /// [`crate::Options::journal_bytes_max`] was reached.
-    JournalBytes,
 }
 
 impl ShedCause {
     /// All causes, for a counter with a label.
-    pub const ALL: [Self; 5] =
-        [Self::Retention, Self::StoreBytes, Self::DiskShort, Self::HeadBytes, Self::JournalBytes];
+    pub const ALL: [Self; 3] = [Self::Retention, Self::StoreBytes, Self::DiskShort];
 
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
@@ -34,8 +29,6 @@ impl ShedCause {
             Self::Retention => "retention",
             Self::StoreBytes => "store_bytes",
             Self::DiskShort => "disk_short",
-            Self::HeadBytes => "head_bytes",
-            Self::JournalBytes => "journal_bytes",
         }
     }
 }
@@ -100,7 +93,7 @@ pub struct Stats {
     /// Nothing before this is kept.
     pub floor: Timestamp,
     /// Samples dropped, by cause, in the order of [`ShedCause::ALL`].
-    pub shed: [(ShedCause, u64); 5],
+    pub shed: [(ShedCause, u64); 3],
     /// Blocks and what is done with them.
     pub blocks: BlockStats,
     /// When the disk will be full, if it goes on as in the last days.

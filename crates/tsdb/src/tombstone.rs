@@ -49,10 +49,6 @@ pub(crate) struct Tombstones {
 }
 
 impl Tombstones {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
@@ -68,17 +64,9 @@ impl Tombstones {
     }
 
     fn spans_where(&self, labels: &Labels, holds: impl Fn(&Tombstone) -> bool) -> Spans {
-        let meant = self.list.iter().filter(|tombstone| holds(tombstone) && tombstone.deletion.matches(labels));
+        let meant =
+            self.list.iter().filter(|tombstone| holds(tombstone) && tombstone.deletion.matches(labels));
         joined(meant.map(|tombstone| (tombstone.deletion.start, tombstone.deletion.end)).collect())
-    }
-
-    /// Whether any holds for a block with samples in these times.
-    pub(crate) fn touch(&self, block: u64, min_time: i64, max_time: i64) -> bool {
-        self.list.iter().any(|tombstone| {
-            tombstone.up_to >= block
-                && tombstone.deletion.start <= max_time
-                && tombstone.deletion.end >= min_time
-        })
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) struct Counters {
     pub(crate) series_forgotten: AtomicU64,
     pub(crate) series_refused: AtomicU64,
     pub(crate) generation: AtomicU64,
-    pub(crate) shed: [AtomicU64; 5],
+    pub(crate) shed: [AtomicU64; 3],
     pub(crate) written: Mutex<Written>,
 }
 

@@ -570,9 +570,4 @@ impl Walk {
         self.block.histograms(series, ALL, &mut self.reader, histograms)?;
         Ok(Some(labels))
     }
-
-    /// The block.
-    pub(crate) fn block(&self) -> &Arc<Block> {
-        &self.block
-    }
 }

@@ -237,12 +237,6 @@ impl BlockWriter {
         self.meta.series == 0
     }
 
-    /// Bytes written so far, or soon.
-    pub(crate) fn bytes(&self) -> u64 {
-        let pending = self.data.pending.len() + self.columns.pending.len();
-        self.out.as_ref().map_or(0, |out| out.offset) + pending as u64
-    }
-
     /// Adds a series. Its labels are greater than those of all before; it has samples or histograms, in time order and within the cell.
     ///
     /// # Errors
