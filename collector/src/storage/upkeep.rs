@@ -159,7 +159,8 @@ fn maintain(store: &Store, stop: &Stop) {
 
 fn compact(store: &Store, stop: &Stop, budget: &Mutex<Compaction>) {
     let mut said = Said::new("merge blocks");
-    let mut rest = COMPACT_EVERY;
+    // Soon after a start: who is started again and again must merge, too.
+    let mut rest = NOTICE_EVERY;
     while !stop.wait(rest) {
         rest = COMPACT_EVERY;
         loop {
