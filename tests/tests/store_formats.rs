@@ -2,15 +2,19 @@
 //!
 //! `store-v0` is a journal alone (record version 1), as it was before there were blocks; `store-v1` has blocks, a manifest and a journal.
 //! Beside each folder's files stands `held.txt`: a line for each sample with its labels, time and bits. `PANTAU_STORE_FORMAT=store-vN` writes
-//! the folder anew with the programs at hand, where it is not there yet; one that is there is never changed.
+//! the folder anew with the store at hand, where it is not there yet; one that is there is never changed.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use model::{Labels, Timestamp};
+use journal::disk::{Disk, RealDisk};
+use model::{Exemplar, Labels, Matcher, Timestamp};
 use pantau_tests::held::{self, Held};
 use pantau_tests::pantau::Collector;
 use pantau_tests::{peers, writer};
+use tsdb::{Options, SeriesRef, Store, Unhurried, WriteBatch};
 
 /// Ages do not count here: the folders grow old.
 const KEEPS: &str = "agent: {enabled: false}\nstorage: {time: 36500d}\n";
@@ -77,55 +81,73 @@ fn a_folder_from_before_the_blocks_is_upgraded_and_loses_nothing() {
     check("store-v0");
 }
 
-/// Series of different kinds, late samples, odd bits, two lives of the journal and a kill.
-fn write(version: &str, to: &Path) {
-    let temporary = tempfile::tempdir().expect("a temporary folder");
-    let settings = if version == "store-v0" { "agent: {enabled: false}\n" } else { KEEPS };
-    let mut collector = Collector::start(temporary.path(), settings);
+#[test]
+fn a_folder_with_blocks_is_opened_and_loses_nothing() {
+    check("store-v1");
+}
+
+/// Series of different kinds, late samples, odd bits, deletions, histograms and exemplars, flushed and merged by a clock that is an argument;
+/// the last hours stand in the journal.
+fn write(to: &Path) {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let options = Options { retention: Duration::from_secs(36_500 * 86_400), ..Options::default() };
     let end = writer::now().as_millis().div_euclid(60_000) * 60_000;
-    // Versions with blocks: a span that holds several cells, so that there are some.
-    let (rounds, step) = if version == "store-v0" { (120, 15_000) } else { (600, 180_000) };
-    let names = |metric: &str| -> Vec<Labels> {
+    let (rounds, step) = (600, 180_000);
+    let at = |round: i64| Timestamp::from_millis(end - (rounds - round) * step);
+    let store = Store::open(disk, to, options, Box::new(()), at(0)).expect("a new store");
+    let series = |metric: &str| -> Vec<SeriesRef> {
         let of = |host: usize| {
-            Labels::from_pairs([("__name__", metric), ("instance", &format!("node-{host}")), ("job", "node")])
+            let instance = format!("node-{host}");
+            let labels = Labels::from_pairs([("__name__", metric), ("instance", &instance), ("job", "node")]);
+            store.resolve(&labels).expect("a new series")
         };
         (0..4).map(of).collect()
     };
-    let (counters, gauges, odd) = (names("kept_total"), names("kept_ratio"), names("kept_odd"));
     for round in 0..rounds {
-        let at = Timestamp::from_millis(end - (rounds - round) * step);
-        let late = Timestamp::from_millis(at.as_millis() - step * 3 - 7);
-        let round = round as f64;
-        let bits =
-            [0x7ff0_0000_0000_0002_u64, 0x8000_0000_0000_0000, 0x7ff8_0000_0000_beef, 0x3fd5_5555_5555_5555];
-        let mut series: Vec<(&Labels, Vec<(Timestamp, f64)>)> = Vec::new();
-        for host in 0..4 {
-            series.push((&counters[host], vec![(at, round * 15.25 + host as f64)]));
-            series.push((&gauges[host], vec![(at, (round * 0.7 + host as f64).sin())]));
-            if (round as usize).is_multiple_of(8) {
-                series.push((&odd[host], vec![(late, f64::from_bits(bits[host])), (at, 0.0)]));
-            }
+        // Each time anew, as a sender does: a series that nothing is left of in memory may be forgotten.
+        let (counters, gauges, odd) = (series("kept_total"), series("kept_ratio"), series("kept_odd"));
+        let (told, answer) = std::sync::mpsc::channel();
+        let batch = kept_round(round, at, [&counters, &gauges, &odd]);
+        store.write(batch, move |written| told.send(written.map(drop)).expect("somebody waits"));
+        answer.recv().expect("an answer").expect("a batch is written");
+        store.maintain(at(round)).expect("upkeep goes well");
+        if round == rounds * 3 / 4 {
+            let matchers = [Matcher::equal("__name__", "kept_odd"), Matcher::equal("instance", "node-3")];
+            store.delete(&matchers, at(rounds / 2), at(rounds / 2 + 20)).expect("a deletion goes well");
         }
-        let all: Vec<writer::Samples<'_>> =
-            series.iter().map(|(labels, samples)| (*labels, &samples[..])).collect();
-        let answer = writer::send(&collector.http, &collector.base, writer::body(&all)).expect("an answer");
-        assert_eq!(answer.status, 204, "{}", answer.body);
-        if round as i64 == rounds / 2 {
-            collector.running().stop();
-            collector.restart();
+        while round % 50 == 0
+            && store.compact(at(round), &mut Unhurried).expect("a merge goes well").blocks_in > 0
+        {}
+    }
+    store.close().expect("an orderly end");
+}
+
+/// What one round brings.
+fn kept_round(
+    round: i64,
+    at: impl Fn(i64) -> Timestamp,
+    [counters, gauges, odd]: [&[SeriesRef]; 3],
+) -> WriteBatch {
+    const BITS: [u64; 4] =
+        [0x7ff0_0000_0000_0002, 0x8000_0000_0000_0000, 0x7ff8_0000_0000_beef, 0x3fd5_5555_5555_5555];
+    let (now, number) = (at(round), round as f64);
+    let late = Timestamp::from_millis(at(round - 3).as_millis() - 7);
+    let mut batch = WriteBatch::default();
+    for host in 0..4 {
+        batch.samples.push((counters[host], now, number * 15.25 + host as f64));
+        batch.samples.push((gauges[host], now, (number * 0.7 + host as f64).sin()));
+        if round % 8 == 0 {
+            batch.samples.push((odd[host], late, f64::from_bits(BITS[host])));
+            batch.samples.push((odd[host], now, 0.0));
         }
     }
-    if version != "store-v0" {
-        pantau_tests::wait_for("blocks", std::time::Duration::from_secs(60), || {
-            let blocks = temporary.path().join("data/store/blocks");
-            (std::fs::read_dir(blocks).ok()?.count() > 1).then_some(())
-        });
+    if round % 100 == 99 {
+        // Any bytes: a histogram is kept as the message in which it came.
+        batch.histograms.push((gauges[0], now, Arc::from([round as u8, 1, 2, 3])));
+        let labels = Labels::from_pairs([("trace_id", &round.to_string())]);
+        batch.exemplars.push((counters[0], Exemplar { labels, value: number, timestamp: now }));
     }
-    collector.running().kill();
-    let store = temporary.path().join("data/store");
-    copy(&store, to);
-    let held = held::between(to, &[], i64::MIN, i64::MAX);
-    std::fs::write(to.join("held.txt"), text(&held)).expect("held.txt can be written");
+    batch
 }
 
 #[test]
@@ -133,6 +155,8 @@ fn a_folder_is_kept_once_and_never_changed() {
     let Ok(version) = std::env::var("PANTAU_STORE_FORMAT") else { return };
     let to = folder(&version);
     assert!(!to.exists(), "{} is there already and stays as it is", to.display());
-    write(&version, &to);
+    write(&to);
+    let held = held::between(&to, &[], i64::MIN, i64::MAX);
+    std::fs::write(to.join("held.txt"), text(&held)).expect("held.txt can be written");
     check(&version);
 }

@@ -8,7 +8,6 @@
 //! `PANTAU_BENCH_STORE_PROMETHEUS=all` sends all three streams to Prometheus, not only the second (it takes eight times our CPU).
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -124,6 +123,19 @@ fn cell_before(cell_ms: i64, ago_ms: i64) -> i64 {
     (writer::now().as_millis() - ago_ms).div_euclid(cell_ms) * cell_ms - cell_ms
 }
 
+/// The time from which on nothing is past for our store: samples behind it stand in the journal (a window of two hours ends half an
+/// hour after its end).
+fn window_start() -> i64 {
+    (writer::now().as_millis() - CELL_MS / 4).div_euclid(CELL_MS) * CELL_MS
+}
+
+/// So many rounds between there and now: the journal's two hours, closer together where the window is young.
+fn window(rounds: usize) -> Span {
+    let start_ms = window_start();
+    let interval_ms = (writer::now().as_millis() - start_ms - 30_000) / rounds as i64;
+    Span { start_ms, interval_ms: interval_ms.min(INTERVAL_MS), rounds }
+}
+
 fn rounds_of(span_ms: i64, interval_ms: i64) -> usize {
     usize::try_from(span_ms / interval_ms).expect("a span is not negative")
 }
@@ -175,9 +187,15 @@ fn stream(plan: &Plan, kind: Kind, form: Form) -> Result<(Outcome, Vec<Figure>)>
     check(&server, plan, end)?;
     let query_ms = query_cost(&server, end)?;
     eprintln!("  {:<17} {query_ms:.1} ms of CPU a query of 1,024 series x 6 h", kind.name());
-    server.stop();
-    let main = (SERIES * rounds_of(plan.hours * HOUR_MS, INTERVAL_MS)) as f64;
-    let bytes_per_sample = weigh(&server, main, fed.samples as f64)?;
+    if kind == Kind::Pantau {
+        // What came late and is not yet much waits in memory: nothing of the main span is left out.
+        server.flush()?;
+        server.words(&["store", "compact"])?;
+    } else {
+        server.stop();
+    }
+    let past = (window_start().min(start_ms + rounds as i64 * INTERVAL_MS) - start_ms) / INTERVAL_MS;
+    let bytes_per_sample = weigh(&server, (past * SERIES as i64) as f64, fed.samples as f64)?;
     eprintln!("  {:<17} {bytes_per_sample:.3} bytes a sample, compacted", kind.name());
     let read = if kind == Kind::Pantau && matches!(form, Form::Agents { .. }) {
         library::reading(&server.data.join("store"), end - 6 * HOUR_MS, end)?
@@ -213,9 +231,9 @@ fn check(server: &Server, plan: &Plan, end: i64) -> Result<()> {
     server.check_stored(&format!("sum(count_over_time(node_cpu_seconds_total{{job=\"node\",instance=\"node-0000.dc.example:9100\"}}[{hours}h] @ {at:.3}))"), wanted)
 }
 
-/// Bytes a sample of what is compacted. Ours and Prometheus' blocks hold the main span (what came behind it stands in the journal);
-/// VictoriaMetrics' parts hold everything.
-fn weigh(server: &Server, main: f64, all: f64) -> Result<f64> {
+/// Bytes a sample of what is compacted. Our blocks hold what is before the present window (the rest stands in the journal),
+/// Prometheus' say what they hold, VictoriaMetrics' parts hold everything.
+fn weigh(server: &Server, past: f64, all: f64) -> Result<f64> {
     match server.kind {
         Kind::Pantau => {
             let (blocks, journal) = our_bytes(&server.data)?;
@@ -223,7 +241,7 @@ fn weigh(server: &Server, main: f64, all: f64) -> Result<f64> {
             if blocks == 0 {
                 return Ok(journal as f64 / all);
             }
-            Ok(blocks as f64 / main)
+            Ok(blocks as f64 / past)
         }
         Kind::Victoria => {
             let parts = bytes_of(&server.data, |path| {
@@ -326,28 +344,22 @@ const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// The journal before any flush, and the first block.
 fn journal() -> Result<Vec<Figure>> {
-    let start_ms = cell_before(CELL_MS, TAIL_MS + 60_000);
-    let before = Span { start_ms, interval_ms: INTERVAL_MS, rounds: rounds_of(CELL_MS * 3 / 4, INTERVAL_MS) };
-    let behind = Span {
-        start_ms: start_ms + CELL_MS * 3 / 4,
-        interval_ms: INTERVAL_MS,
-        rounds: rounds_of(CELL_MS / 4 + TAIL_MS, INTERVAL_MS),
-    };
     eprintln!("journal and fresh block:");
     let folder = tempfile::tempdir()?;
     let mut hosts = Hosts::new(SERIES, SEED);
     let mut ours = Server::start(Kind::Pantau, folder.path(), SERIES / hosts::PER_HOST)?;
     let form = Form::Agents { ours: true };
-    let samples = send(&ours, form, &mut hosts, before, SEED)?;
-    let (_, journal) = our_bytes(&ours.data)?;
+    let span = window(rounds_of(CELL_MS * 3 / 4, INTERVAL_MS));
+    let samples = send(&ours, form, &mut hosts, span, SEED)?;
+    let (blocks, journal) = our_bytes(&ours.data)?;
+    eprintln!("  pantau: {samples} samples, {journal} bytes of journal, {blocks} of blocks and manifest");
     let journal = journal as f64 / samples as f64;
-    send(&ours, form, &mut hosts, behind, SEED)?;
-    let fresh = fresh_block(&mut ours)?;
     ours.stop();
+    let fresh = fresh_block(folder.path())?;
 
     let mut hosts = Hosts::new(SERIES, SEED);
     let prometheus = Server::start(Kind::Prometheus, folder.path(), 0)?;
-    let samples = send(&prometheus, Form::Agents { ours: false }, &mut hosts, before, SEED)?;
+    let samples = send(&prometheus, Form::Agents { ours: false }, &mut hosts, span, SEED)?;
     let theirs = bytes_of(&prometheus.data.join("wal"), |_| true)? as f64 / samples as f64;
     eprintln!("  journal: ours {journal:.3}, prometheus {theirs:.3}; fresh block {fresh:.3} bytes a sample");
     Ok(vec![
@@ -363,20 +375,16 @@ fn journal() -> Result<Vec<Figure>> {
     ])
 }
 
-/// Bytes a sample of the one cell that is past: its block cannot have been merged with another.
-fn fresh_block(ours: &mut Server) -> Result<f64> {
-    let blocks = ours.data.join("store/blocks");
-    let began = Instant::now();
-    while bytes_of(&blocks, |path| path.extension() == Some("block".as_ref()))? == 0 {
-        if began.elapsed() > Duration::from_secs(60) {
-            eprintln!("  no block was made within a minute");
-            return Ok(f64::NAN);
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    ours.settle()?;
-    let bytes = bytes_of(&blocks, |_| true)? as f64;
-    Ok(bytes / (SERIES * rounds_of(CELL_MS, INTERVAL_MS)) as f64)
+/// Bytes a sample of one whole window that became a block at once: it cannot have been merged with another.
+fn fresh_block(folder: &Path) -> Result<f64> {
+    let mut hosts = Hosts::new(SERIES, SEED);
+    let mut ours = Server::start(Kind::Pantau, folder, SERIES / hosts::PER_HOST)?;
+    let rounds = rounds_of(CELL_MS, INTERVAL_MS);
+    let span = Span { start_ms: window_start() - CELL_MS, interval_ms: INTERVAL_MS, rounds };
+    let samples = send(&ours, Form::Agents { ours: true }, &mut hosts, span, SEED)?;
+    ours.flush()?;
+    let (blocks, _) = our_bytes(&ours.data)?;
+    Ok(blocks as f64 / samples as f64)
 }
 
 /// A million series, one sample a minute each; and what a sample costs with ten thousand, a hundred thousand and a million.
@@ -465,11 +473,14 @@ fn replay() -> Result<Vec<Figure>> {
         let folder = tempfile::tempdir()?;
         let mut hosts = Hosts::new(WIDE, SEED);
         let mut server = Server::start(kind, folder.path(), 0)?;
-        let start_ms = cell_before(CELL_MS, 60_000);
-        let span = Span { start_ms, interval_ms: INTERVAL_MS, rounds: rounds_of(CELL_MS, INTERVAL_MS) };
+        let span = window(rounds_of(CELL_MS, INTERVAL_MS));
         let samples = send(&server, Form::Sharded, &mut hosts, span, SEED)?;
         server.settle()?;
         server.process().kill();
+        if kind == Kind::Pantau {
+            let (blocks, journal) = our_bytes(&server.data)?;
+            eprintln!("  pantau: {journal} bytes of journal, {blocks} of blocks and manifest");
+        }
         let mut tries = Vec::new();
         for _ in 0..3 {
             server.spawn()?;
