@@ -116,7 +116,7 @@ impl Store {
         let damaged =
             segments.iter().filter(|segment| segment.damaged).map(|segment| segment.number).collect();
         let newest = segments.last().map_or(0, |segment| segment.number);
-        let lost_journal = shared.engine.forget_lost_journal(newest);
+        let lost_journal = shared.forget_lost_journal(newest);
         replay.blocks = found.blocks.len();
         replay.blocks_lost = std::mem::take(&mut found.lost);
         replay.manifest_rebuilt = found.rebuilt;

@@ -122,17 +122,6 @@ impl Engine {
         });
     }
 
-    /// Where the journal was removed, its numbers begin anew, and checkpoints say nothing of what is written now. Answers whether there were
-    /// any.
-    pub(crate) fn forget_lost_journal(&self, newest_segment: u64) -> bool {
-        let mut checkpoints = self.checkpoints.write();
-        let lost = checkpoints.latest().is_some_and(|latest| latest.position.segment > newest_segment);
-        if lost {
-            *checkpoints = Checkpoints::default();
-        }
-        lost
-    }
-
     pub(crate) fn checkpoints(&self) -> Checkpoints {
         self.checkpoints.read().clone()
     }
@@ -163,6 +152,24 @@ impl Shared {
     pub(crate) fn after_apply(&self) {
         let short = self.engine.is_short(self.bytes()) || self.engine.is_late();
         self.engine.work.look(self.head.max_time().unwrap_or(i64::MIN), short);
+    }
+
+    /// Where the journal's newest segments are gone (removed by hand, or never on disk before a power cut, if fsync may wait), their numbers
+    /// are used again, and checkpoints and deletions that name them would be taken for what is written now. Answers whether there
+    /// were any. What stands in blocks and is replayed as well is one sample.
+    pub(crate) fn forget_lost_journal(&self, newest_segment: u64) -> bool {
+        let mut checkpoints = self.engine.checkpoints.write();
+        let mut set = self.blocks.write();
+        let latest = checkpoints.latest().map_or(0, |latest| latest.position.segment);
+        if latest.max(set.tombstones.last.segment) <= newest_segment {
+            return false;
+        }
+        *checkpoints = Checkpoints::default();
+        let mut tombstones = Tombstones::clone(&set.tombstones);
+        tombstones.last = Position::default();
+        tombstones.list.iter_mut().for_each(|tombstone| tombstone.at = Position::default());
+        *set = Arc::new(BlockSet { blocks: set.blocks.clone(), tombstones: Arc::new(tombstones) });
+        true
     }
 
     /// Takes over what a MANIFEST says.

@@ -144,6 +144,11 @@ fn what_a_crash_left_behind_is_removed() {
 #[test]
 fn a_journal_that_was_removed_does_not_hide_what_is_written_next() {
     let (disk, _) = filled();
+    {
+        let (store, _) = open(&disk, &short_cells(), at(30 * 60_000)).expect("it opens");
+        delete(&store, 4, i64::MIN, i64::MAX).expect("nothing fails here");
+        store.close().expect("nothing fails here");
+    }
     for path in disk.paths() {
         if path.extension().is_some_and(|extension| extension == "journal") {
             journal::disk::Disk::remove(&disk, &path).expect("it is there");
@@ -154,9 +159,19 @@ fn a_journal_that_was_removed_does_not_hide_what_is_written_next() {
         Fixture { disk, options: short_cells(), ledger, store }
     };
     // Late samples, of the time that the old checkpoints speak of.
-    fixture.write(&[(500, T0 + 1, 7.0)], 1).expect("nothing fails here");
+    fixture.write(&[(500, T0 + 1, 7.0), (4, T0 + 1, 7.0)], 1).expect("nothing fails here");
     let fixture = fixture.crash(at(30 * 60_000), |disk| disk.crash());
     assert_eq!(read_all(&fixture.store).get(&(500, T0 + 1)), Some(&7f64.to_bits()));
+    // An old deletion does not reach what was written since, and a new one is not taken for an old one.
+    assert_eq!(read_all(&fixture.store).get(&(4, T0 + 1)), Some(&7f64.to_bits()));
+    fixture.store.maintain(at(90 * 60_000)).expect("nothing fails here");
+    delete(&fixture.store, 500, T0, T0 + 10).expect("nothing fails here");
+    assert_eq!(read_all(&fixture.store).get(&(500, T0 + 1)), None);
+    fixture.write(&[(4, T0 + 2, 8.0), (4, T0 + 100 * 60_000, 1.0)], 2).expect("nothing fails here");
+    fixture.upkeep(at(100 * 60_000));
+    assert!(fixture.store.stats().blocks.flushes > 0);
+    assert_eq!(read_all(&fixture.store).get(&(4, T0 + 2)), Some(&8f64.to_bits()));
+    assert_eq!(read_all(&fixture.store).get(&(4, T0)), None, "what was deleted stays away");
 }
 
 #[test]
