@@ -113,7 +113,7 @@ impl Store {
         done.series_forgotten = self.forget_empty(now, &mut upkeep, flushed_any || !done.dropped.is_empty());
         let rotated = self.rotate_old_segment(now, &mut upkeep, flushed_any);
         let removed = self.remove_segments(&upkeep);
-        self.rest(now);
+        self.rest(now, &upkeep);
         done.segments_removed = removed?;
         flushed.and(retired).and(written).and(rotated)?;
         Ok(done)
@@ -228,7 +228,7 @@ impl Store {
     }
 
     /// Nothing more can be done now: says when it will be.
-    fn rest(&self, now: Timestamp) {
+    fn rest(&self, now: Timestamp, upkeep: &Upkeep) {
         let shared = &*self.shared;
         shared.engine.settle(shared.bytes(), shared.options.head_bytes_max);
         shared.bound_late(self.catalog.flushed());
@@ -237,8 +237,16 @@ impl Store {
             Some(flushed) => self.catalog.grid.next_due(flushed),
             None => i64::MIN,
         };
-        // What is due by the samples and not by the clock waits for the next round.
-        shared.engine.work.done(if newest >= due && newest != i64::MIN { i64::MAX } else { due });
+        let failed = upkeep.pending.is_some();
+        let due_already =
+            self.boundary(now).zip(self.catalog.flushed()).is_some_and(|(now, done)| now > done);
+        shared.engine.work.done(match newest >= due {
+            // Another window was completed during the flush of the one before.
+            true if newest == i64::MIN || due_already && !failed => i64::MIN,
+            // What is due by the samples and not by the clock, or failed, waits for the next round.
+            true => i64::MAX,
+            false => due,
+        });
     }
 
     fn keep_age(&self, now: Timestamp, upkeep: &mut Upkeep, done: &mut Maintained) {

@@ -278,3 +278,23 @@ fn readers_see_every_sample_once_while_blocks_come_and_go() {
     assert!(reading.join().expect("the reader is content") > 3);
     assert_eq!(read_all(&store).len(), 20 * rounds as usize);
 }
+
+#[test]
+fn whoever_looks_after_the_store_is_woken_for_every_window_that_is_complete() {
+    let fixture = Fixture::new(short_cells());
+    let write = |round: i64| {
+        fixture.write(&minute(round), round as u32).expect("nothing fails here");
+        fixture.store.wait_for_work(Duration::ZERO)
+    };
+    write(0);
+    fixture.store.maintain(at(0)).expect("nothing fails here");
+    assert!(!fixture.store.wait_for_work(Duration::ZERO), "nothing is complete");
+    let mut flushes = 0;
+    for round in 1..10 {
+        assert!(write(round) || round < 2, "minute {round} is complete");
+        fixture.store.maintain(at(60 * 60_000)).expect("nothing fails here");
+        let now = fixture.store.stats().blocks.flushes;
+        assert!(now > flushes || round < 2, "{now} after minute {round}");
+        flushes = now;
+    }
+}

@@ -128,6 +128,7 @@ fn run(options: Options, steps: Vec<Step>) {
                 let _ = fixture.store.maintain(now);
                 let _ = fixture.store.compact(now, &mut Unhurried);
                 fixture.disk.heal();
+                let _ = fixture.store.flush(); // the journal tells once that it found the disk full
                 plain.floor = plain.floor.max(fixture.store.floor().as_millis());
                 if fixture.store.stats().journal.poisoned.is_some() {
                     fixture = fixture.crash(now, |disk| disk.kill());
