@@ -237,11 +237,15 @@ fn weigh(server: &Server, past: f64, all: f64) -> Result<f64> {
     match server.kind {
         Kind::Pantau => {
             let (blocks, journal) = our_bytes(&server.data)?;
-            eprintln!("  pantau: {blocks} bytes of blocks, {journal} of journal");
-            if blocks == 0 {
-                return Ok(journal as f64 / all);
-            }
-            Ok(blocks as f64 / past)
+            let info: serde_json::Value = serde_json::from_str(&server.words(&["store", "info", "--json"])?)?;
+            let held = info["blocks"].as_array().context("a list of blocks")?;
+            let samples: f64 = held.iter().filter_map(|block| block["samples"].as_f64()).sum();
+            eprintln!(
+                "  pantau: {} blocks, {samples} samples in {blocks} bytes; {journal} of journal",
+                held.len()
+            );
+            ensure!(samples >= past * 0.99, "{samples} samples of {past} stand in blocks");
+            Ok(blocks as f64 / samples)
         }
         Kind::Victoria => {
             let parts = bytes_of(&server.data, |path| {
