@@ -85,7 +85,7 @@ impl Script {
                 let bits = match series % 4 {
                     0 => ((request * SAMPLES + at) as f64 * 0.25).to_bits(),
                     1 => ((mixed % 10_000) as f64 / 100.0).to_bits(),
-                    2 if mixed % 7 == 0 => ODD[(mixed >> 32) as usize % ODD.len()],
+                    2 if mixed.is_multiple_of(7) => ODD[(mixed >> 32) as usize % ODD.len()],
                     2 => 17.0_f64.to_bits(),
                     _ => f64::from_bits(mixed >> 2 | 1 << 61).to_bits(),
                 };

@@ -340,6 +340,11 @@ fn stream_figures(number: usize, outcomes: &[Outcome]) -> Result<Vec<Figure>> {
             Some((name, rss(&peer.fed))),
             goal,
         ));
+        if number == 2 {
+            let queries = (name, peer.query_ms);
+            let row = "a query of 1,024 series x 6 h, CPU of the server";
+            figures.push(figure(row, "ms", Better::Lower, ours.query_ms, Some(queries), None));
+        }
     }
     Ok(figures)
 }
