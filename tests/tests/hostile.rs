@@ -149,10 +149,11 @@ enum For {
     Everyone,
     Readers,
     Agents,
+    Administrators,
 }
 
 /// Every route: method, path as the program has it, what to ask, and for whom it is.
-const ROUTES: [(&str, &str, &str, For); 24] = [
+const ROUTES: [(&str, &str, &str, For); 31] = [
     ("GET", "/", "/", For::Readers),
     ("GET", "/-/healthy", "/-/healthy", For::Everyone),
     ("GET", "/-/ready", "/-/ready", For::Everyone),
@@ -175,9 +176,29 @@ const ROUTES: [(&str, &str, &str, For); 24] = [
     ("GET", "/api/v1/rules", "/api/v1/rules", For::Readers),
     ("GET", "/api/v1/alerts", "/api/v1/alerts", For::Readers),
     ("GET", "/api/v1/status/buildinfo", "/api/v1/status/buildinfo", For::Readers),
+    ("GET", "/api/v1/status/tsdb", "/api/v1/status/tsdb", For::Readers),
+    ("POST", "/api/v1/admin/tsdb/delete_series", DELETE, For::Administrators),
+    ("PUT", "/api/v1/admin/tsdb/delete_series", DELETE, For::Administrators),
+    (
+        "POST",
+        "/api/v1/admin/tsdb/clean_tombstones",
+        "/api/v1/admin/tsdb/clean_tombstones",
+        For::Administrators,
+    ),
+    (
+        "PUT",
+        "/api/v1/admin/tsdb/clean_tombstones",
+        "/api/v1/admin/tsdb/clean_tombstones",
+        For::Administrators,
+    ),
+    ("POST", "/api/v1/admin/tsdb/snapshot", "/api/v1/admin/tsdb/snapshot", For::Administrators),
+    ("PUT", "/api/v1/admin/tsdb/snapshot", "/api/v1/admin/tsdb/snapshot", For::Administrators),
     ("GET", "AGENTS", "/api/v1/pantau/agents", For::Readers),
     ("GET", "GAPS", "/api/v1/pantau/gaps", For::Readers),
 ];
+
+/// What is deleted when an administrator may: nothing that is there.
+const DELETE: &str = "/api/v1/admin/tsdb/delete_series?match[]=nobody_writes_this";
 
 /// What stands between `.route(` and the comma, in every source file of the collector that is no test.
 fn routes_in(folder: &Path, found: &mut BTreeSet<String>) {
@@ -188,7 +209,7 @@ fn routes_in(folder: &Path, found: &mut BTreeSet<String>) {
         } else if !path.ends_with("tests.rs") {
             let text = std::fs::read_to_string(&path).expect("readable");
             let named = text.split(".route(").skip(1).filter_map(|rest| rest.split(',').next());
-            found.extend(named.map(|name| name.trim_matches('"').to_owned()));
+            found.extend(named.map(|name| name.trim().trim_matches('"').to_owned()));
         }
     }
 }
@@ -206,7 +227,11 @@ fn every_route_asks_for_credentials_and_each_kind_opens_only_its_own() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let reader = "reader-0123456789abcdef";
     std::fs::write(folder.path().join("reader.token"), reader).expect("the token can be written");
-    let collector = collector(folder.path(), "readers: [{name: all, token: {file: reader.token}}]\n");
+    let chief = "chief-0123456789abcdef";
+    std::fs::write(folder.path().join("chief.token"), chief).expect("the token can be written");
+    let readers =
+        "[{name: all, token: {file: reader.token}}, {name: chief, token: {file: chief.token}, admin: true}]";
+    let collector = collector(folder.path(), &format!("admin_api: true\nreaders: {readers}\n"));
     let agent = collector.enrol("edge", "33.19", "kudus-1");
     let body = || writer::body(&[(&named("credentials"), &[(writer::now(), 1.0)])]);
     let ask = |route: &(&str, &str, &str, For), who: As<'_>| {
@@ -216,9 +241,17 @@ fn every_route_asks_for_credentials_and_each_kind_opens_only_its_own() {
     };
     // What is right comes first: after ten wrong ones this address waits.
     for route in &ROUTES {
-        let right = if route.3 == For::Agents { As::Bearer(&agent) } else { As::Bearer(reader) };
+        let right = match route.3 {
+            For::Agents => As::Bearer(&agent),
+            For::Administrators => As::Bearer(chief),
+            For::Everyone | For::Readers => As::Bearer(reader),
+        };
         let answer = ask(route, right);
         assert!((200..300).contains(&answer.status), "{} {}: {}", route.0, route.2, answer.body);
+        if route.3 == For::Administrators {
+            let answer = ask(route, As::Bearer(reader));
+            assert_eq!(answer.status, 403, "{} {}: {}", route.0, route.2, answer.body);
+        }
         let nobody = ask(route, As::Nobody).status;
         assert_eq!(nobody, if route.3 == For::Everyone { 200 } else { 401 }, "{} {}", route.0, route.2);
     }
@@ -238,7 +271,7 @@ fn every_route_asks_for_credentials_and_each_kind_opens_only_its_own() {
             let answer = ask(route, who);
             let refused = matches!(answer.status, 400 | 401 | 429);
             assert!(refused, "{} {} opens to {who:?}: {}", route.0, route.2, answer.status);
-            for secret in [guess, reader, agent.as_str()] {
+            for secret in [guess, reader, chief, agent.as_str()] {
                 assert!(!answer.body.contains(secret), "a secret is never repeated: {}", answer.body);
             }
         }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use model::Timestamp;
 
 use super::report::{Better, Figure};
-use super::stream::{SEED, Stream};
+use super::stream::{Hosts, SEED};
 use crate::http::Http;
 use crate::peers::{peer, program};
 use crate::running::Running;
@@ -79,7 +79,7 @@ pub fn run() -> Result<Vec<Figure>> {
 
 fn measure(mut contender: Contender) -> Result<Measured> {
     let http = Http::default();
-    let mut stream = Stream::new(SERIES);
+    let mut stream = Hosts::new(SERIES, SEED);
     let now =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock stands before 1970")?;
     // The stream ends now: everyone accepts the last hours.

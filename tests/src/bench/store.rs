@@ -1,6 +1,6 @@
 //! `bench store`: the same samples to us, VictoriaMetrics and Prometheus, from one printed seed, in one run.
 //!
-//! Three streams (`streams.rs`) of hosts as node_exporter tells of them (`hosts.rs`). CPU is each server's own, from the first request
+//! Three streams (`streams.rs`) of hosts as node_exporter tells of them (`bench/stream.rs`). CPU is each server's own, from the first request
 //! until it has nothing left to do: flushes, merges and compactions count. Bytes are the apparent sizes of files.
 //!
 //! Environment: `PANTAU_BENCH_STORE_QUICK=1` writes 12 h instead of 36 and a tenth of the million's rounds, and says so on each line;
@@ -15,13 +15,12 @@ use super::report::{Better, Figure};
 use crate::writer;
 
 pub mod feed;
-pub mod hosts;
 mod library;
 pub mod servers;
 pub mod streams;
 
+use super::stream::{self, Hosts};
 use feed::{Fed, feed, send};
-use hosts::Hosts;
 use servers::{Kind, Server, bytes_of};
 use streams::{Form, Span};
 
@@ -178,7 +177,7 @@ fn stream(plan: &Plan, kind: Kind, form: Form) -> Result<(Outcome, Vec<Figure>)>
         form
     };
     let mut hosts = Hosts::new(SERIES, SEED);
-    let mut server = Server::start(kind, folder.path(), SERIES / hosts::PER_HOST)?;
+    let mut server = Server::start(kind, folder.path(), SERIES / stream::PER_HOST)?;
     let end = cell_before(LARGE_CELL_MS, TAIL_MS + 60_000) + LARGE_CELL_MS;
     let start_ms = end - plan.hours * HOUR_MS;
     let rounds = rounds_of(plan.hours * HOUR_MS + TAIL_MS, INTERVAL_MS);
@@ -225,7 +224,7 @@ fn query_cost(server: &Server, end: i64) -> Result<f64> {
 /// One host's samples of the main span's last hours can be read, all of them.
 fn check(server: &Server, plan: &Plan, end: i64) -> Result<()> {
     let hours = plan.hours.min(12);
-    let wanted = (hosts::PROCESSOR_SERIES * rounds_of(hours * HOUR_MS, INTERVAL_MS)) as f64;
+    let wanted = (stream::PROCESSOR_SERIES * rounds_of(hours * HOUR_MS, INTERVAL_MS)) as f64;
     // A range is open at its left end and closed at its right: both half a second before a round that begins the span.
     let at = end as f64 / 1000.0 - 0.001;
     server.check_stored(&format!("sum(count_over_time(node_cpu_seconds_total{{job=\"node\",instance=\"node-0000.dc.example:9100\"}}[{hours}h] @ {at:.3}))"), wanted)
@@ -356,7 +355,7 @@ fn journal() -> Result<Vec<Figure>> {
     eprintln!("journal and fresh block:");
     let folder = tempfile::tempdir()?;
     let mut hosts = Hosts::new(SERIES, SEED);
-    let mut ours = Server::start(Kind::Pantau, folder.path(), SERIES / hosts::PER_HOST)?;
+    let mut ours = Server::start(Kind::Pantau, folder.path(), SERIES / stream::PER_HOST)?;
     let form = Form::Agents { ours: true };
     let span = window(rounds_of(CELL_MS * 3 / 4, INTERVAL_MS));
     let samples = send(&ours, form, &mut hosts, span, SEED)?;
@@ -387,7 +386,7 @@ fn journal() -> Result<Vec<Figure>> {
 /// Bytes a sample of one whole window that became a block at once: it cannot have been merged with another.
 fn fresh_block(folder: &Path) -> Result<f64> {
     let mut hosts = Hosts::new(SERIES, SEED);
-    let mut ours = Server::start(Kind::Pantau, folder, SERIES / hosts::PER_HOST)?;
+    let mut ours = Server::start(Kind::Pantau, folder, SERIES / stream::PER_HOST)?;
     let rounds = rounds_of(CELL_MS, INTERVAL_MS);
     let span = Span { start_ms: window_start() - CELL_MS, interval_ms: INTERVAL_MS, rounds };
     let samples = send(&ours, Form::Agents { ours: true }, &mut hosts, span, SEED)?;

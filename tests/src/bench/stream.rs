@@ -1,4 +1,8 @@
-//! A stream of node_exporter-like series as Prometheus would send them: the same bytes for everyone, from a printed seed.
+//! Hosts as node_exporter tells of them, 500 series each, and the stream of them that Prometheus would send: the same bytes for everyone,
+//! from a printed seed.
+//!
+//! Counters of bytes, of hundredths and of thousandths of a second, a third of which stands still in any interval; memory in pages; one
+//! series in eight stays. What the peers need for them is printed beside ours.
 
 use model::{Labels, Timestamp};
 use wire::body::{Codec, Packer};
@@ -8,6 +12,12 @@ pub const SEED: u64 = 20_261_122;
 
 /// Samples in one request (Prometheus' `max_samples_per_send` since 2.50).
 pub const SAMPLES_PER_REQUEST: usize = 2_000;
+
+/// Series of one host.
+pub const PER_HOST: usize = 500;
+
+/// Of these: `node_cpu_seconds_total`.
+pub const PROCESSOR_SERIES: usize = 128;
 
 /// How a series moves.
 #[derive(Clone, Copy)]
@@ -27,20 +37,37 @@ struct Series {
 }
 
 /// The series and their state.
-pub struct Stream {
+pub struct Hosts {
     series: Vec<Series>,
     random: u64,
 }
 
-impl Stream {
+impl Hosts {
     /// `count` series: as many instances of 500 as that takes.
-    pub fn new(count: usize) -> Self {
-        let mut stream = Self { series: Vec::with_capacity(count), random: SEED };
+    pub fn new(count: usize, seed: u64) -> Self {
+        let mut hosts = Self { series: Vec::with_capacity(count), random: seed };
         for index in 0..count {
-            let series = stream.make(index / 500, index % 500);
-            stream.series.push(series);
+            let series = hosts.make(index / PER_HOST, index % PER_HOST);
+            hosts.series.push(series);
         }
-        stream
+        hosts
+    }
+
+    /// Labels of a series.
+    pub fn labels(&self, at: usize) -> &Labels {
+        &self.series[at].labels
+    }
+
+    /// All series go one round further.
+    pub fn advance(&mut self) {
+        for series in &mut self.series {
+            series.step(&mut self.random);
+        }
+    }
+
+    /// A series' value in this round.
+    pub fn value(&self, at: usize) -> f64 {
+        self.series[at].value
     }
 
     /// Number of series.
@@ -73,18 +100,18 @@ impl Stream {
     }
 
     fn make(&mut self, instance: usize, index: usize) -> Series {
-        let instance = format!("node-{instance:03}.dc.example:9100");
+        let instance = format!("node-{instance:04}.dc.example:9100");
         let cpu = (index / 8 % 16).to_string();
         let mode = ["user", "system", "idle", "iowait", "irq", "softirq", "steal", "nice"][index % 8];
         let device = format!("eth{}", index % 12);
         let (name, extra, motion): (String, Vec<(&str, &str)>, Motion) = match index {
-            0..128 => (
+            0..PROCESSOR_SERIES => (
                 "node_cpu_seconds_total".into(),
                 vec![("cpu", &cpu), ("mode", mode)],
                 Motion::Counter { step: 15.0, unit: 0.01 },
             ),
-            128..260 => {
-                let metric = (index - 128) / 12;
+            PROCESSOR_SERIES..260 => {
+                let metric = (index - PROCESSOR_SERIES) / 12;
                 let name = format!("node_network_metric{metric}_total");
                 (name, vec![("device", &device)], Motion::Counter { step: 1e6, unit: 1.0 })
             }
@@ -156,11 +183,11 @@ mod tests {
 
     #[test]
     fn series_are_distinct_and_the_stream_is_the_same_each_time() {
-        let mut one = Stream::new(1_500);
+        let mut one = Hosts::new(1_500, SEED);
         let names: BTreeSet<&Labels> = one.series.iter().map(|series| &series.labels).collect();
         assert_eq!(names.len(), 1_500);
         let at = Timestamp::from_millis(1);
-        assert_eq!(one.round(at), Stream::new(1_500).round(at));
-        assert_ne!(one.round(at), Stream::new(1_500).round(at), "counters move");
+        assert_eq!(one.round(at), Hosts::new(1_500, SEED).round(at));
+        assert_ne!(one.round(at), Hosts::new(1_500, SEED).round(at), "counters move");
     }
 }

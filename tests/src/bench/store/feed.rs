@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::hosts::Hosts;
 use super::servers::Server;
 use super::streams::{Form, LANES, Request, Span, generate};
+use crate::bench::stream::Hosts;
 use crate::http::Http;
 
 /// Requests that wait for each connection: making them is not what is measured.

@@ -78,7 +78,7 @@ pub(super) fn reading(store: &Path, start_ms: i64, end_ms: i64) -> Result<Vec<Fi
 /// One matcher over a million series, on a block's index and on the one in memory.
 #[cfg(feature = "bench-store")]
 pub(super) fn matcher() -> Result<Vec<Figure>> {
-    use super::hosts::Hosts;
+    use crate::bench::stream::Hosts;
     use tsdb::probe::index::{Block, Head};
 
     eprintln!("index of 1,000,000 series:");

@@ -15,8 +15,8 @@ use wire::identity::{BatchIdentity, BootId, Epoch, Losses, PayloadHash};
 use wire::negotiate::{Message, request_headers};
 use wire::v2::{Encoder, Token};
 
-use super::hosts::{Hosts, PER_HOST};
 use crate::bench::stream::random_unit;
+use crate::bench::stream::{Hosts, PER_HOST};
 
 /// Connections of a sender.
 pub const LANES: usize = 4;
