@@ -4,7 +4,7 @@
 
 use crate::store::grid::{Cell, Grid, LEVELS};
 
-/// Blocks of one cell of the finest level that become one before the next level's cell is over.
+/// Blocks of one cell of the finest level, or of a cell that is not over, that become one before the next level's cell is over.
 const FINEST_BLOCKS: usize = 4;
 /// A cell of blocks is merged though all but one are small, once there are so many.
 const SMALL_BLOCKS: usize = 8;
@@ -30,7 +30,9 @@ pub(crate) struct Plan {
     pub(crate) numbers: Vec<u64>,
 }
 
-/// The next job among cells that end at the boundary or before, and blocks to rewrite; `all` merges whatever can be merged.
+/// The next job among cells that end at the boundary or before, and blocks to rewrite; `all` merges whatever can be merged. Of a cell that
+/// is not over only the blocks that were written for the cell itself are merged (what came late, or for want of memory): finer ones
+/// have a cell of their own to go to first.
 pub(crate) fn next(
     grid: Grid,
     blocks: &[Candidate],
@@ -47,15 +49,18 @@ pub(crate) fn next(
             .collect();
         cells.sort_unstable();
         cells.dedup();
-        for cell in cells.into_iter().filter(past) {
-            let mut inside: Vec<&Candidate> =
-                blocks.iter().filter(|block| cell.holds(block.start, block.end)).collect();
+        for cell in cells {
+            let past = past(&cell);
+            let mut inside: Vec<&Candidate> = blocks
+                .iter()
+                .filter(|block| cell.holds(block.start, block.end) && (past || block.level == level))
+                .collect();
             // The largest go their own way where they would pass the bound.
             inside.sort_by_key(|block| block.bytes);
             while inside.iter().map(|block| block.bytes).sum::<u64>() > bytes_max {
                 inside.pop();
             }
-            if is_worth_it(&inside, level, all) {
+            if is_worth_it(&inside, level == 0 || !past, all) {
                 let mut numbers: Vec<u64> = inside.iter().map(|block| block.number).collect();
                 numbers.sort_unstable();
                 return Some(Plan { cell, numbers });
@@ -67,8 +72,8 @@ pub(crate) fn next(
     Some(Plan { cell, numbers: vec![rewrite.number] })
 }
 
-/// Blocks in a cell, the smallest first.
-fn is_worth_it(inside: &[&Candidate], level: u8, all: bool) -> bool {
+/// Blocks in a cell, the smallest first. Where they `wait` for others to come it takes some to begin.
+fn is_worth_it(inside: &[&Candidate], wait: bool, all: bool) -> bool {
     let [small @ .., largest] = inside else { return false };
     if small.is_empty() {
         return false;
@@ -76,7 +81,7 @@ fn is_worth_it(inside: &[&Candidate], level: u8, all: bool) -> bool {
     if all {
         return true;
     }
-    if level == 0 && inside.len() < FINEST_BLOCKS {
+    if wait && inside.len() < FINEST_BLOCKS {
         return false;
     }
     let small_bytes: u64 = small.iter().map(|block| block.bytes).sum();
@@ -117,6 +122,16 @@ mod tests {
         let mut many: Vec<_> = (2..10).map(|number| block(number, 2, 0, 1)).collect();
         many.push(block(1, 2, 0, 9000));
         check(&many, 400_000, Some((2, &[1, 2, 3, 4, 5, 6, 7, 8, 9])));
+    }
+
+    #[test]
+    fn late_blocks_of_a_cell_that_goes_on_do_not_wait_for_its_end() {
+        let mut late: Vec<_> = (1..5).map(|number| block(number, 2, 0, 50)).collect();
+        late.push(block(9, 1, 6000, 50));
+        check(&late[1..], 12_000, None);
+        check(&late, 12_000, Some((2, &[1, 2, 3, 4])));
+        late[0].bytes = 5_000;
+        check(&late, 12_000, None);
     }
 
     #[test]

@@ -77,18 +77,21 @@ impl Found {
         Ok(found)
     }
 
+    /// A block that MANIFEST names stays named: who puts it back from a backup, as told, has it again after a restart.
     fn lose(&mut self, line: BlockLine, error: &BlockError) {
+        self.tell(line.number, error);
+        self.absent.push(line);
+    }
+
+    fn tell(&mut self, number: u64, error: &BlockError) {
         match error {
             BlockError::Damaged { .. } => {
-                self.damaged.push(line.number);
+                self.damaged.push(number);
                 self.lost.push(format!(
                     "{error}: it is set aside as *{DAMAGED_SUFFIX}; restore this block from a backup if there is one"
                 ));
             }
-            _ => {
-                self.absent.push(line);
-                self.lost.push(format!("{error}: put the block back from a backup, and restart"));
-            }
+            _ => self.lost.push(format!("{error}: put the block back from a backup, and restart")),
         }
     }
 
@@ -106,16 +109,15 @@ impl Found {
         found.rebuilt = !found.new;
         found.lost.extend(why);
         let mut blocks = Vec::new();
+        // A number that was set aside is not given to another block: that one's damage would take its place.
+        let aside = names.iter().filter_map(|name| block_number(name.strip_suffix(DAMAGED_SUFFIX)?));
+        found.manifest.next = aside.map(|number| number + 1).fold(found.manifest.next, u64::max);
         for number in numbers {
             found.manifest.next = found.manifest.next.max(number + 1);
             match Block::open(disk, &block_path(folder, number), cache) {
                 Ok(block) => blocks.push(block),
                 Err(newer @ BlockError::Newer { .. }) => return Err(newer.into()),
-                Err(error @ BlockError::Damaged { .. }) => {
-                    let line =
-                        BlockLine { number, level: 0, min_time: i64::MIN, max_time: i64::MAX, bytes: 0 };
-                    found.lose(line, &error);
-                }
+                Err(error @ BlockError::Damaged { .. }) => found.tell(number, &error),
                 // Without a manifest it would be forgotten: better not to open.
                 Err(error) => return Err(error.into()),
             }
