@@ -177,7 +177,8 @@ impl Server {
         loop {
             let before = self.usage()?.cpu;
             std::thread::sleep(SETTLE_WINDOW);
-            let used = self.usage()?.cpu - before;
+            // Counted in ticks, thread by thread: a thread that ends may take one along.
+            let used = self.usage()?.cpu.saturating_sub(before);
             if used < SETTLE_WINDOW * 3 / 100 {
                 return Ok(());
             }
