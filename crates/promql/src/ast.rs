@@ -8,8 +8,11 @@ use model::{Matcher, Timestamp};
 
 use crate::function::Function;
 
+mod json;
+mod pretty;
 mod print;
 
+pub use pretty::PRETTY_BYTES_MAX;
 pub(crate) use print::quote;
 
 /// The four types of the language.
@@ -64,6 +67,8 @@ pub struct Expr {
     pub(crate) kind: Kind,
     /// Where it was written. Equality ignores nothing: two expressions are equal if they were written equally.
     pub(crate) span: Span,
+    /// Whether it is a number that was written as a duration (`5m`): it is printed as one.
+    pub(crate) is_duration: bool,
     depth: u16,
 }
 
@@ -93,10 +98,19 @@ pub(crate) struct Text {
 /// `metric{label="value"} offset 5m @ 100`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Selector {
-    /// All conditions, that on the name included.
+    /// All conditions, that on the name included; last, where the name stood before the braces.
     pub(crate) matchers: Vec<Matcher>,
+    /// Whether the name stood before the braces.
+    pub(crate) named: bool,
     pub(crate) shift: Shift,
     pub(crate) edge: Edge,
+}
+
+impl Selector {
+    /// The name that stood before the braces.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.matchers.last().filter(|_| self.named).map(Matcher::value)
+    }
 }
 
 /// `offset` and `@`.
@@ -374,7 +388,11 @@ impl Expr {
         let mut below = 0;
         kind.each_child(&mut |child| below = below.max(child.depth));
         let depth = below + 1;
-        if usize::from(depth) > Self::DEPTH_MAX { None } else { Some(Self { kind, span, depth }) }
+        if usize::from(depth) > Self::DEPTH_MAX {
+            None
+        } else {
+            Some(Self { kind, span, is_duration: false, depth })
+        }
     }
 
     /// Where the expression stands in its text.

@@ -29,7 +29,7 @@ mod value;
 use model::{SeriesSource, Timestamp};
 
 pub use annotation::{Annotation, Severity};
-pub use ast::{Expr, Span, ValueType};
+pub use ast::{Expr, PRETTY_BYTES_MAX, Span, ValueType};
 pub use error::{Interrupt, QueryError};
 pub use function::{Arity, Function};
 pub use number::{format_plain, format_value};

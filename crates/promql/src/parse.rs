@@ -406,7 +406,9 @@ impl<'t> Parser<'t> {
             TokenKind::Duration(millis) => {
                 let seconds = *millis as f64 / 1000.0;
                 self.advance();
-                self.node(Kind::Number(seconds), start)
+                let mut number = self.node(Kind::Number(seconds), start)?;
+                number.is_duration = true;
+                Ok(number)
             }
             TokenKind::Text(raw) => {
                 let text = Text { value: String::from_utf8_lossy(raw).into_owned(), raw: raw.clone() };
@@ -528,7 +530,8 @@ impl<'t> Parser<'t> {
         if !self.empty_selectors {
             matchers::check_not_empty(&matchers, Span { start, end: self.last_end() })?;
         }
-        let selector = Selector { matchers, shift: Shift::default(), edge: Edge::Open };
+        let named = name.is_some();
+        let selector = Selector { matchers, named, shift: Shift::default(), edge: Edge::Open };
         self.node(Kind::Selector(selector), start)
     }
 }

@@ -34,6 +34,7 @@ impl Parser<'_> {
     /// The braces, where there are any, and the name before them.
     pub(super) fn matchers(&mut self, name: Option<&str>) -> Parsed<Vec<Matcher>> {
         let mut matchers: Vec<Matcher> = Vec::new();
+        let outside = name;
         let mut name = name.map(str::to_owned);
         if self.take_symbol("{") {
             while !self.take_symbol("}") {
@@ -49,8 +50,8 @@ impl Parser<'_> {
                 }
             }
         }
-        if let Some(name) = name {
-            matchers.push(Matcher::equal(METRIC_NAME, &name));
+        if let Some(name) = outside {
+            matchers.push(Matcher::equal(METRIC_NAME, name));
         }
         Ok(matchers)
     }
@@ -70,6 +71,7 @@ impl Parser<'_> {
             TokenKind::Symbol("=~") => MatchOp::Regex,
             TokenKind::Symbol("!~") => MatchOp::NotRegex,
             _ if quoted && (self.is_symbol(",") || self.is_symbol("}")) => {
+                matchers.push(Matcher::equal(METRIC_NAME, &label));
                 return set_name(name, label, here);
             }
             _ => return Err(self.unexpected("label matching", "label matching operator")),

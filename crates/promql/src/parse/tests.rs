@@ -41,15 +41,16 @@ fn operators_bind_as_in_prometheus() {
 #[test]
 fn selectors_and_their_modifiers() {
     check("up", "up");
-    check(r#"up{job="a",instance!~"b.*",}"#, r#"up{job="a", instance!~"b.*"}"#);
-    check(r#"{"a.b", "c.d"='e'}"#, r#"{"c.d"="e", __name__="a.b"}"#);
+    check(r#"up{job="a",instance!~"b.*",}"#, r#"up{instance!~"b.*",job="a"}"#);
+    check(r#"{"a.b", "c.d"='e'}"#, r#"{"c.d"="e",__name__="a.b"}"#);
     check("up[5m] offset 1h @ 10.5", "up[5m] @ 10.500 offset 1h");
     check("up @ end() offset -30s", "up @ end() offset -30s");
     check("rate(up[300])[1h:]", "rate(up[5m])[1h:]");
     check("max_over_time(rate(up[5m])[1h:1m] @ start())", "max_over_time(rate(up[5m])[1h:1m] @ start())");
     check("sum", "sum");
     check("by + on", "by + on");
-    check(r#"{__name__="up"}"#, "up");
+    check(r#"{__name__="up"}"#, r#"{__name__="up"}"#);
+    check(r#"up{b="c",a="d"} @ 1 offset 5m"#, r#"up{a="d",b="c"} @ 1.000 offset 5m"#);
     check("up # a remark\n + 1", "up + 1");
 }
 
@@ -66,8 +67,9 @@ fn aggregations_and_matching() {
 
 #[test]
 fn numbers_strings_and_lengths() {
-    check("Inf + NaN", "Inf + NaN");
-    check("0x1F + 1e3 + .5 + 5m", "31 + 1000 + 0.5 + 300");
+    check("Inf + NaN", "+Inf + NaN");
+    check("- -1 + +2 - -5m", "1 + 2 - -5m");
+    check("0x1F + 1e3 + .5 + 5m", "31 + 1000 + 0.5 + 5m");
     check(r#"label_replace(up, "a", '\x41\u00e9\n', `b`, "")"#, r#"label_replace(up, "a", "Aé\n", "b", "")"#);
     check("up[2 * (step() + 1s)]", "up[(2s * (step() + 1s))]");
     check("up offset -min_of(step(), 1s) ^ 0", "up offset -(min_of(step(), 1s)) ^ 0");
