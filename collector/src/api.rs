@@ -3,6 +3,9 @@
 //! In: GET or POST requests whose URL and form parameters are merged, from someone who may read ([`Reader`]: no handler can reach
 //! series in another way). Out: JSON as Prometheus 3 writes it, `/federate` as text.
 //!
+//! What reads no series and cannot be narrowed to a scope (the settings, figures of the whole store) answers 403 to readers who see a
+//! part only.
+//!
 //! There are no rules yet, so `/api/v1/rules` and `/api/v1/alerts` answer with empty lists, as a Prometheus without rule files does.
 //! Deliberately not here yet: targets, remote read.
 //!
@@ -14,6 +17,7 @@
 
 mod admin;
 mod exemplars;
+mod expression;
 mod federate;
 mod json;
 mod metadata;
@@ -21,6 +25,7 @@ mod params;
 mod query;
 mod reply;
 mod series;
+mod shown;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -79,11 +84,17 @@ pub fn router(config: &Config) -> Router<AppState> {
         .route("/api/v1/query", get(query::instant).post(query::instant))
         .route("/api/v1/query_range", get(query::range).post(query::range))
         .route("/api/v1/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
+        .route("/api/v1/format_query", get(expression::format_query).post(expression::format_query))
+        .route("/api/v1/parse_query", get(expression::parse_query).post(expression::parse_query))
         .route("/api/v1/labels", get(series::label_names).post(series::label_names))
         .route("/api/v1/label/{name}/values", get(series::label_values).post(series::label_values))
         .route("/api/v1/series", get(series::series).post(series::series))
         .route("/api/v1/metadata", get(metadata::metadata))
         .route("/api/v1/status/buildinfo", get(status::build_info))
+        .route("/api/v1/status/config", get(status::config))
+        .route("/api/v1/status/flags", get(status::flags))
+        .route("/api/v1/status/runtimeinfo", get(status::runtime_info))
+        .route("/api/v1/status/walreplay", get(status::replay))
         .route("/api/v1/status/tsdb", get(status::tsdb))
         .route("/api/v1/rules", get(status::rules))
         .route("/api/v1/alerts", get(status::alerts))
@@ -95,6 +106,14 @@ pub fn router(config: &Config) -> Router<AppState> {
         .route("/api/v1/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .route("/federate", get(federate::federate))
         .layer(axum::Extension(turns))
+}
+
+/// Runs work that takes its time, and needs no turn, off the threads that serve connections.
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, reply::ApiError> + Send + 'static,
+) -> Result<T, reply::ApiError> {
+    let ran = tokio::task::spawn_blocking(work).await;
+    ran.unwrap_or_else(|error| Err(reply::ApiError::Internal(format!("the work's thread ended: {error}"))))
 }
 
 /// Runs work that reads series on a thread of its own, in its turn and within the time that it has left.

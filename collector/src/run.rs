@@ -190,6 +190,9 @@ impl Collector {
         let result = self.try_reload().await;
         let outcome = if result.is_ok() { "taken" } else { "refused" };
         self.state.metrics.reloads.with_label_values(&["settings", outcome]).inc();
+        // As in Prometheus, the time is that of the last good reading.
+        let at = if result.is_ok() { state::now() } else { self.state.last_reload.load().at };
+        self.state.last_reload.store(Arc::new(state::Reload { at, taken: result.is_ok() }));
         result
     }
 

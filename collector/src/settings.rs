@@ -262,6 +262,16 @@ impl Checked {
         self.source.wrong(mistake)
     }
 
+    /// The text once more, as another type that reads YAML: what the API shows of it.
+    pub(crate) fn parsed<T: serde::de::DeserializeOwned>(&self) -> Result<T, SettingsError> {
+        self.source.parse()
+    }
+
+    /// The file that the settings come from.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.from_file.then(|| Path::new(self.source.name()))
+    }
+
     /// What `check` looks at beyond reading the settings: what a run needs and other commands make or can do without
     /// (certificates), and files that inputs read while they run.
     pub fn check_files(&self) -> Result<(), SettingsError> {

@@ -107,6 +107,17 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// When this process started.
     pub started: Timestamp,
+    /// How the settings were read last.
+    pub last_reload: ArcSwap<Reload>,
+}
+
+/// One reading of the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// When.
+    pub at: Timestamp,
+    /// Whether they were taken.
+    pub taken: bool,
 }
 
 impl App {
@@ -126,6 +137,7 @@ impl App {
             ledger,
             metrics,
             started: now(),
+            last_reload: ArcSwap::from_pointee(Reload { at: now(), taken: true }),
         }
     }
 

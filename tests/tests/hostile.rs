@@ -153,7 +153,7 @@ enum For {
 }
 
 /// Every route: method, path as the program has it, what to ask, and for whom it is.
-const ROUTES: [(&str, &str, &str, For); 31] = [
+const ROUTES: [(&str, &str, &str, For); 39] = [
     ("GET", "/", "/", For::Readers),
     ("GET", "/-/healthy", "/-/healthy", For::Everyone),
     ("GET", "/-/ready", "/-/ready", For::Everyone),
@@ -176,6 +176,14 @@ const ROUTES: [(&str, &str, &str, For); 31] = [
     ("GET", "/api/v1/rules", "/api/v1/rules", For::Readers),
     ("GET", "/api/v1/alerts", "/api/v1/alerts", For::Readers),
     ("GET", "/api/v1/status/buildinfo", "/api/v1/status/buildinfo", For::Readers),
+    ("GET", "/api/v1/format_query", "/api/v1/format_query?query=up", For::Readers),
+    ("POST", "/api/v1/format_query", "/api/v1/format_query?query=up", For::Readers),
+    ("GET", "/api/v1/parse_query", "/api/v1/parse_query?query=up", For::Readers),
+    ("POST", "/api/v1/parse_query", "/api/v1/parse_query?query=up", For::Readers),
+    ("GET", "/api/v1/status/config", "/api/v1/status/config", For::Readers),
+    ("GET", "/api/v1/status/flags", "/api/v1/status/flags", For::Readers),
+    ("GET", "/api/v1/status/runtimeinfo", "/api/v1/status/runtimeinfo", For::Readers),
+    ("GET", "/api/v1/status/walreplay", "/api/v1/status/walreplay", For::Readers),
     ("GET", "/api/v1/status/tsdb", "/api/v1/status/tsdb", For::Readers),
     ("POST", "/api/v1/admin/tsdb/delete_series", DELETE, For::Administrators),
     ("PUT", "/api/v1/admin/tsdb/delete_series", DELETE, For::Administrators),

@@ -22,8 +22,7 @@ pub(super) async fn delete_series(admin: Administrator, params: Params) -> Respo
         }
         let (start, end) = (params.time("start", Timestamp::MIN)?, params.time("end", Timestamp::MAX)?);
         if end < start {
-            let text = "invalid parameter \"end\": end timestamp must not be before start time";
-            return Err(ApiError::BadData(text.into()));
+            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
         }
         tracing::info!(
             "an administrator deletes what {} matches from {start} to {end}",
@@ -65,12 +64,12 @@ pub(super) async fn snapshot(
         match params.get("skip_head") {
             None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => {}
             Some("1" | "t" | "T" | "true" | "TRUE" | "True") => {
-                let why = "invalid parameter \"skip_head\": a snapshot here holds everything that was answered: leave it out";
-                return Err(ApiError::BadData(why.into()));
+                let why = "a snapshot here holds everything that was answered: leave it out";
+                return Err(ApiError::parameter("skip_head", why));
             }
             Some(other) => {
-                let why = format!("invalid parameter \"skip_head\": unable to parse boolean {other:?}");
-                return Err(ApiError::BadData(why));
+                let why = format!("unable to parse boolean {other:?}");
+                return Err(ApiError::parameter("skip_head", why));
             }
         }
         let data = state.settings.load().data.clone();

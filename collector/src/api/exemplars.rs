@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use model::{Exemplar, Labels};
+use model::{Exemplar, Labels, Timestamp};
 
 use super::params::Params;
 use super::reply::{self, ApiError};
@@ -19,13 +19,12 @@ pub(super) async fn exemplars(
 ) -> Response {
     let (timeout, gzip) = (state.settings.load().query.timeout, params.gzip);
     let run = async {
-        let (start, end) = (params.required_time("start")?, params.required_time("end")?);
+        let (start, end) = (params.time("start", Timestamp::MIN)?, params.time("end", Timestamp::MAX)?);
         if end < start {
-            let text = "invalid parameter \"end\": end timestamp must not be before start timestamp";
-            return Err(ApiError::BadData(text.into()));
+            return Err(ApiError::parameter("end", "end timestamp must not be before start timestamp"));
         }
         let query = promql::parse(params.get("query").unwrap_or_default())
-            .map_err(|error| ApiError::BadData(format!("invalid parameter \"query\": {error}")))?;
+            .map_err(|error| ApiError::parameter("query", error))?;
         let deadline = tokio::time::Instant::now() + timeout.get();
         in_turn(&turns, deadline, move || {
             let found = reader.exemplars(query.selectors(), start, end)?;

@@ -62,9 +62,8 @@ impl Params {
     pub(super) fn time(&self, name: &str, default: Timestamp) -> Result<Timestamp, ApiError> {
         let invalid = |text: &str| {
             let text = shown(text);
-            ApiError::BadData(format!(
-                "invalid parameter \"{name}\": invalid time value for '{name}': cannot parse {text:?} to a valid timestamp"
-            ))
+            let why = format!("invalid time value for '{name}': cannot parse {text:?} to a valid timestamp");
+            ApiError::parameter(name, why)
         };
         self.get(name).map_or(Ok(default), |text| parse_time(text).ok_or_else(|| invalid(text)))
     }
@@ -85,15 +84,13 @@ impl Params {
     pub(super) fn limit(&self, name: &str) -> Result<usize, ApiError> {
         let Some(text) = self.get(name) else { return Ok(0) };
         text.parse().map_err(|_| {
-            ApiError::BadData(format!(
-                "invalid parameter \"{name}\": {text:?} must be a whole number of 0 or more"
-            ))
+            ApiError::parameter(name, format!("{:?} must be a whole number of 0 or more", shown(text)))
         })
     }
 
     /// The selectors under `match[]`.
     pub(super) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        let invalid = |error: String| ApiError::BadData(format!("invalid parameter \"match[]\": {error}"));
+        let invalid = |error: String| ApiError::parameter("match[]", error);
         let mut selectors = Vec::new();
         for text in self.all("match[]") {
             if selectors.len() >= SELECTORS_MAX {
@@ -110,7 +107,7 @@ impl Params {
 }
 
 fn bad(name: &str, text: &str, kind: &str) -> ApiError {
-    ApiError::BadData(format!("invalid parameter \"{name}\": cannot parse {:?} to {kind}", shown(text)))
+    ApiError::parameter(name, format!("cannot parse {:?} to {kind}", shown(text)))
 }
 
 /// As much of a text as an error repeats.
@@ -135,7 +132,8 @@ async fn read(request: Request) -> Result<Params, ApiError> {
     };
     let is_form = text_of(headers, header::CONTENT_TYPE).starts_with("application/x-www-form-urlencoded");
     let query = request.uri().query().unwrap_or_default().to_owned();
-    if request.method() == Method::POST && is_form {
+    // As Go's ParseForm has it.
+    if is_form && [Method::POST, Method::PUT, Method::PATCH].contains(request.method()) {
         params.add(&form(request).await?)?;
     }
     params.add(query.as_bytes())?;

@@ -42,8 +42,7 @@ pub(super) async fn range(
     let run = async {
         let (start, end) = (params.required_time("start")?, params.required_time("end")?);
         if end < start {
-            let text = "invalid parameter \"end\": end timestamp must not be before start time";
-            return Err(ApiError::BadData(text.into()));
+            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
         }
         let negative =
             params.get("step").and_then(|step| step.parse().ok()).is_some_and(|step: f64| step <= 0.0);
@@ -61,10 +60,8 @@ pub(super) async fn range(
 }
 
 fn bad_step() -> ApiError {
-    ApiError::BadData(
-        "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer"
-            .into(),
-    )
+    let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+    ApiError::parameter("step", why)
 }
 
 /// Points per series, as Prometheus bounds them.

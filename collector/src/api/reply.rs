@@ -41,6 +41,11 @@ pub(super) enum ApiError {
 }
 
 impl ApiError {
+    /// A parameter that cannot be read, in Prometheus' words.
+    pub(super) fn parameter(name: &str, why: impl std::fmt::Display) -> Self {
+        Self::BadData(format!("invalid parameter \"{name}\": {why}"))
+    }
+
     fn kind(&self) -> (&'static str, StatusCode) {
         match self {
             Self::BadData(_) => ("bad_data", StatusCode::BAD_REQUEST),
@@ -74,8 +79,7 @@ impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         let text = error.to_string();
         match error {
-            QueryError::Parse(_) => Self::BadData(format!("invalid parameter \"query\": {text}")),
-            QueryError::BadParameter(_) => Self::BadData(text),
+            QueryError::Parse(_) | QueryError::BadParameter(_) => Self::parameter("query", text),
             QueryError::Execution(_) | QueryError::TooManySamples | QueryError::TooManySeries(_) => {
                 Self::Execution(text)
             }

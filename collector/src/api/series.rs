@@ -88,8 +88,7 @@ impl Wanted {
         }
         let (start, end) = (params.time("start", Timestamp::MIN)?, params.time("end", Timestamp::MAX)?);
         if end < start {
-            let text = "invalid parameter \"end\": end timestamp must not be before start time";
-            return Err(ApiError::BadData(text.into()));
+            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
         }
         Ok(Self { selectors, start, end, limit: params.limit("limit")?, items_max })
     }

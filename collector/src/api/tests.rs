@@ -150,6 +150,56 @@ async fn queries_answer_to_the_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn expressions_are_formatted_and_taken_apart() {
+    let served = Served::start(whole_second()).await;
+    Served::is(
+        served.post("/api/v1/format_query", "query=sum(rate(a%5B5m%5D))by(x)").await,
+        200,
+        r#"{"status":"success","data":"sum by (x) (rate(a[5m]))"}"#,
+    );
+    Served::is(
+        served.get("/api/v1/format_query?query=up%7B").await,
+        400,
+        r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": 1:4: parse error: unexpected end of input inside braces"}"#,
+    );
+    Served::is(
+        served.get("/api/v1/parse_query?query=1%20%3E%20bool%202").await,
+        200,
+        r#"{"status":"success","data":{"bool":true,"lhs":{"type":"numberLiteral","val":"1"},"matching":null,"op":">","rhs":{"type":"numberLiteral","val":"2"},"type":"binaryExpr"}}"#,
+    );
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_collector_says_how_it_was_started() {
+    let served = Served::start(whole_second()).await;
+    let data = async |path: &str| {
+        let (status, text) = served.get(path).await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["data"].take()
+    };
+    let yaml = data("/api/v1/status/config").await;
+    assert_eq!(yaml["yaml"], "listen: \"127.0.0.1:0\"\nagent:\n  inputs:\n    host:\n      enabled: false\n");
+    let flags = data("/api/v1/status/flags").await;
+    assert_eq!((&flags["query.timeout"], &flags["web.enable-admin-api"]), (&"2m".into(), &"false".into()));
+    assert!(
+        flags.as_object().is_some_and(|flags| flags.values().all(serde_json::Value::is_string)),
+        "{flags}"
+    );
+    let runtime = data("/api/v1/status/runtimeinfo").await;
+    assert_eq!((&runtime["reloadConfigSuccess"], &runtime["corruptionCount"]), (&true.into(), &0.into()));
+    assert_eq!(data("/api/v1/status/walreplay").await, serde_json::json!({"min": 0, "max": 1, "current": 1}));
+    // There is no file to read again.
+    assert!(served.collector.reload().await.is_err());
+    let after = data("/api/v1/status/runtimeinfo").await;
+    assert_eq!(
+        (&after["reloadConfigSuccess"], &after["lastConfigTime"]),
+        (&false.into(), &runtime["lastConfigTime"])
+    );
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mistakes_are_answered_as_prometheus_does() {
     let served = Served::start(whole_second()).await;
     let bad = |text: &str| format!(r#"{{"status":"error","errorType":"bad_data","error":"{text}"}}"#);

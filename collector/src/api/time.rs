@@ -34,6 +34,14 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     text.parse().ok().map(Span::get)
 }
 
+/// A time as RFC 3339 in UTC, with milliseconds where they are not zero; times beyond the calendar are its ends.
+pub(crate) fn rfc3339(time: Timestamp) -> String {
+    let nanos = i128::from(time.as_millis()) * 1_000_000;
+    let end = if nanos < 0 { "0001-01-01T00:00:00Z" } else { "9999-12-31T23:59:59Z" };
+    let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok();
+    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_else(|| end.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +62,14 @@ mod tests {
         for bad in ["", "now", "NaN", "Inf", "2026-11-22", "2026-13-01T00:00:00Z"] {
             check(bad, None);
         }
+    }
+
+    #[test]
+    fn times_are_printed_as_rfc_3339() {
+        assert_eq!(rfc3339(Timestamp::from_millis(1_795_316_400_250)), "2026-11-22T03:00:00.25Z");
+        assert_eq!(rfc3339(Timestamp::from_millis(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(Timestamp::MAX), "9999-12-31T23:59:59Z");
+        assert_eq!(rfc3339(Timestamp::MIN), "0001-01-01T00:00:00Z");
     }
 
     #[test]

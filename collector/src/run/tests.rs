@@ -624,7 +624,7 @@ async fn what_is_most_is_told_as_prometheus_tells_it_and_by_agent() {
         assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
     }
     // The collector's own series may be there as well, or not yet.
-    let answer = bench.get("/api/v1/status/tsdb?limit=10000", &[ALL]).await;
+    let answer = bench.get("/api/v1/status/tsdb?limit=10000&by=agent", &[ALL]).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     let members = [
         "{\"status\":\"success\",\"data\":{\"headStats\":{\"numSeries\":",
@@ -656,6 +656,7 @@ async fn what_is_most_is_told_as_prometheus_tells_it_and_by_agent() {
     let short = bench.get("/api/v1/status/tsdb?limit=1", &[ALL]).await.body;
     let short: serde_json::Value = serde_json::from_str(&short).expect("JSON");
     assert_eq!(short["data"]["labelValueCountByLabelName"].as_array().map(Vec::len), Some(1));
+    assert!(short["data"].get("seriesCountByAgent").is_none(), "only where it is asked for: {short}");
     for (limit, why) in [
         ("0", "limit must be a positive number"),
         ("x", "limit must be a positive number"),
@@ -665,9 +666,21 @@ async fn what_is_most_is_told_as_prometheus_tells_it_and_by_agent() {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         assert!(answer.body.contains(why), "{}", answer.body);
     }
-    let hidden = bench.get("/api/v1/status/tsdb", &[KUDUS]).await;
-    assert_eq!(hidden.status, StatusCode::FORBIDDEN);
-    assert!(hidden.body.contains("\"errorType\":\"forbidden\""), "{}", hidden.body);
+    for path in ["tsdb", "config", "runtimeinfo"] {
+        let hidden = bench.get(&format!("/api/v1/status/{path}"), &[KUDUS]).await;
+        assert_eq!(hidden.status, StatusCode::FORBIDDEN, "{path}");
+        assert!(hidden.body.contains("\"errorType\":\"forbidden\""), "{}", hidden.body);
+        assert_eq!(
+            bench.get(&format!("/api/v1/status/{path}"), &[ALL]).await.status,
+            StatusCode::OK,
+            "{path}"
+        );
+    }
+    let data = bench.folder.path().display().to_string();
+    let flags = |who| bench.get("/api/v1/status/flags", std::slice::from_ref(who));
+    assert!(flags(&ALL).await.body.contains(&data), "the data folder's path is for who sees everything");
+    let few = flags(&KUDUS).await;
+    assert!(few.status == StatusCode::OK && !few.body.contains(&data), "{}", few.body);
     let page = bench.get("/", &[KUDUS]).await.body;
     assert!(page.contains("kudus-gw") && !page.contains("on disk"), "{page}");
     let page = bench.get("/", &[ALL]).await.body;

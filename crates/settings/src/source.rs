@@ -102,6 +102,11 @@ impl Source {
         Ok(Self::new(std::fs::read_to_string(path).map_err(unreadable)?, path.display().to_string()))
     }
 
+    /// What stands for the file in errors.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Reads the text into a struct. An empty text is an empty mapping.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, SettingsError> {
         let tree = self.tree()?;
