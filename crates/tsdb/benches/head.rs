@@ -1,6 +1,7 @@
 //! What writing costs at 10 thousand, 100 thousand and a million series, what a million series of 60 samples take in memory, and how
 //! long a start takes that replays 15 million samples.
-//! `cargo bench -p tsdb --bench head [apply|memory|replay]`; needs some GB of disk in the temporary folder, and 2 GB of memory.
+//! `cargo bench -p tsdb --bench head [apply|memory|replay]`; needs some GB of disk in the temporary folder, and 2 GB of memory. With
+//! PANTAU_BENCH_REPLAY=FOLDER the replay is that of a store's folder (a copy of it: its journal goes on).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -124,6 +125,9 @@ fn memory() {
 }
 
 fn replay() {
+    if let Some(given) = std::env::var_os("PANTAU_BENCH_REPLAY") {
+        return replay_folder(Path::new(&given));
+    }
     let count = 31_250;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = open(folder.path());
@@ -131,9 +135,13 @@ fn replay() {
     write(&store, &series, 0..480, 15_000);
     store.close().expect("the disk works");
     drop(store);
+    replay_folder(folder.path());
+}
+
+fn replay_folder(folder: &Path) {
     for _ in 0..3 {
         let (begun, cpu_before) = (Instant::now(), cpu());
-        let store = open(folder.path());
+        let store = open(folder);
         let (wall, cpu_after) = (begun.elapsed(), cpu());
         let replay = store.replay();
         println!("{} samples replayed in {wall:.2?}, CPU {:.2?}", replay.samples, cpu_after - cpu_before);

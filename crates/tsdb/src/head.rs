@@ -1,4 +1,5 @@
-//! The samples in memory: series in slots, slots in pages, pages in groups that have a lock each.
+//! The samples in memory: series in slots, slots in pages, pages in groups that have a lock each. Even and odd pages stand in groups
+//! of their own, so that a start can apply the journal with two threads ([`Head::apply_half`]).
 //!
 //! In: batches, on the journal's thread only (and on the opener's, during replay). A batch is applied series by series, so a reader may
 //! see some of it and not yet the rest (`docs/decisions/0012-a-batch-becomes-readable-series-by-series.md`); a single series is never
@@ -30,7 +31,8 @@ const PAGE: usize = 1024;
 /// Pages per group: batches come in slot order or in none, and in either case should seldom change locks.
 const GROUP_PAGES: usize = 32;
 
-const GROUP: usize = PAGE * GROUP_PAGES;
+/// Slots of two groups that share their span: one has its even pages, the other one its odd pages.
+const PAIR: usize = PAGE * GROUP_PAGES * 2;
 
 /// Groups stand in buckets, each twice as large as the one before it: enough for all slots that 32 bits can number.
 const BUCKETS: usize = 18;
@@ -105,15 +107,14 @@ impl Group {
     }
 
     fn get(&self, series: SeriesRef) -> Option<&Series> {
-        let at = series.slot() % GROUP;
-        self.pages.get(at / PAGE)?.series.get(at % PAGE).filter(|have| have.id == series.id())
+        let (page, at) = place_in_group(series.slot());
+        self.pages.get(page)?.series.get(at).filter(|have| have.id == series.id())
     }
 
     /// The series' place, made or taken over if need be, with what is frozen there.
     #[inline]
     fn get_mut(&mut self, series: SeriesRef, tally: &mut Tally) -> (&mut Series, i64, &mut Sealer) {
-        let at = series.slot() % GROUP;
-        let (page, at) = (at / PAGE, at % PAGE);
+        let (page, at) = place_in_group(series.slot());
         if self.pages.get(page).is_none_or(|page| page.series.len() <= at) {
             self.grow(page, at, tally);
         }
@@ -165,6 +166,12 @@ struct Applied {
     min_written: i64,
 }
 
+impl Applied {
+    fn boundary(&self) -> i64 {
+        self.frozen.map_or(THAWED, |frozen| frozen.boundary)
+    }
+}
+
 /// What a reader asks for single series.
 pub(crate) type Data = Head;
 
@@ -191,6 +198,23 @@ pub(crate) struct Swept {
     pub(crate) samples: usize,
     pub(crate) histograms: usize,
     pub(crate) bytes: usize,
+}
+
+/// Which of a pair's two groups has a series: 0 or 1.
+#[inline]
+pub(crate) fn half_of(series: SeriesRef) -> usize {
+    series.slot() / PAGE % 2
+}
+
+/// The group of a series.
+#[inline]
+fn group_of(series: SeriesRef) -> usize {
+    series.slot() / PAIR * 2 + half_of(series)
+}
+
+/// The page of a slot in its group, and the place in that page.
+fn place_in_group(slot: usize) -> (usize, usize) {
+    (slot % PAIR / PAGE / 2, slot % PAGE)
 }
 
 /// The bucket of a group, and its place in there.
@@ -266,7 +290,7 @@ impl Head {
 
     /// A series, locked together with its group against the writer: let it go soon, and ask for no other one meanwhile.
     pub(crate) fn get(&self, series: SeriesRef) -> Option<MappedRwLockReadGuard<'_, Series>> {
-        RwLockReadGuard::try_map(self.group(series.slot() / GROUP)?.read(), |group| group.get(series)).ok()
+        RwLockReadGuard::try_map(self.group(group_of(series))?.read(), |group| group.get(series)).ok()
     }
 
     fn group(&self, number: usize) -> Option<&RwLock<Group>> {
@@ -275,9 +299,8 @@ impl Head {
     }
 
     /// The same, made if need be. For whoever holds `applied`: new groups are frozen as the others are.
-    fn group_or_new(&self, number: usize, applied: &Applied) -> &RwLock<Group> {
+    fn group_or_new(&self, number: usize, boundary: i64) -> &RwLock<Group> {
         let (bucket, at) = place_of(number);
-        let boundary = applied.frozen.map_or(THAWED, |frozen| frozen.boundary);
         let group = || RwLock::new(Group::new(self.span, boundary));
         &self.buckets[bucket].get_or_init(|| (0..1usize << bucket).map(|_| group()).collect())[at]
     }
@@ -294,68 +317,36 @@ impl Head {
         histograms: &[BatchHistogram],
         covered_below: i64,
     ) -> Written {
-        let floor = self.floor();
         let mut applied = self.applied.lock();
-        let (mut written, mut tally) = (Written::default(), Tally::default());
-        let (mut min, mut max) = (i64::MAX, i64::MIN);
-        let mut held: Option<Held<'_>> = None;
-        for &(series, time, value) in samples {
-            let time = time.as_millis();
-            if time < covered_below || time < floor {
-                written.too_old += usize::from(time >= covered_below);
-                continue;
-            }
-            (min, max) = (min.min(time), max.max(time));
-            let group = self.hold(&mut held, series, &applied, &mut tally);
-            let (place, boundary, sealer) = group.get_mut(series, &mut tally);
-            match place.push(time, value, boundary, sealer, &mut tally) {
-                Outcome::Appended => written.stored += 1,
-                outcome => late(&mut written, outcome, (series, time, value)),
-            }
-        }
-        for (series, time, bytes) in histograms {
-            let time = time.as_millis();
-            if time < covered_below || time < floor {
-                written.too_old += usize::from(time >= covered_below);
-                continue;
-            }
-            (min, max) = (min.min(time), max.max(time));
-            let group = self.hold(&mut held, *series, &applied, &mut tally);
-            let (place, boundary, _) = group.get_mut(*series, &mut tally);
-            let outcome = place.push_histogram(time, bytes, boundary, &mut tally);
-            written.histograms += usize::from(matches!(outcome, Outcome::Appended | Outcome::Late));
-            written.out_of_order += usize::from(outcome == Outcome::Late);
-            written.duplicates += usize::from(outcome == Outcome::Duplicate);
-            written.conflicts += usize::from(matches!(outcome, Outcome::Conflict { .. }));
-        }
-        if let Some(held) = held {
-            held.release(&mut tally);
-        }
-        self.add(&tally);
+        let mut change = Change::new(self, applied.boundary());
+        change.samples(samples, covered_below);
+        change.histograms(histograms.iter(), covered_below);
+        let (written, min_time) = change.settle();
         applied.position = at;
-        applied.min_written = applied.min_written.min(min);
-        self.min_time.fetch_min(min, Relaxed);
-        self.max_time.fetch_max(max, Relaxed);
+        applied.min_written = applied.min_written.min(min_time);
         written
     }
 
-    /// The group of a series, whose lock is kept until a series of another one comes.
-    #[inline]
-    fn hold<'a, 'h>(
-        &'a self,
-        held: &'h mut Option<Held<'a>>,
-        series: SeriesRef,
-        applied: &Applied,
-        tally: &mut Tally,
-    ) -> &'h mut Group {
-        let number = series.slot() / GROUP;
-        if held.as_ref().is_none_or(|held| held.number != number) {
-            if let Some(held) = held.take() {
-                held.release(tally);
-            }
-            *held = Some(Held::new(number, self.group_or_new(number, applied)));
+    /// Applies samples of one half of the series (see [`half_of`]), series by series, each in the order of the journal; then histograms,
+    /// those of the other half left out. A second thread may do so for the other half. For a start alone: nothing else may happen to the
+    /// head meanwhile, and [`Head::applied`] is to be called behind both.
+    pub(crate) fn apply_half<'a>(
+        &self,
+        half: usize,
+        runs: impl Iterator<Item = (SeriesRef, &'a [(i64, f64)])>,
+        histograms: impl Iterator<Item = (&'a [BatchHistogram], i64)>,
+    ) -> Written {
+        let mut change = Change::new(self, THAWED);
+        runs.for_each(|(series, samples)| change.run(series, samples));
+        for (batch, covered_below) in histograms {
+            change.histograms(batch.iter().filter(|(series, ..)| half_of(*series) == half), covered_below);
         }
-        &mut held.as_mut().expect("it was just put there").group
+        change.settle().0
+    }
+
+    /// Both halves of the record at this position were applied.
+    pub(crate) fn applied(&self, at: Position) {
+        self.applied.lock().position = at;
     }
 
     fn add(&self, tally: &Tally) {
@@ -424,28 +415,13 @@ impl Head {
     ) -> Swept {
         let mut applied = self.applied.lock();
         applied.position = at;
-        let (mut tally, mut held) = (Tally::default(), None);
+        let mut change = Change::new(self, applied.boundary());
         for series in series {
-            if self.get_is_none(series, &held) {
-                continue;
-            }
-            let (place, _, sealer) =
-                self.hold(&mut held, series, &applied, &mut tally).get_mut(series, &mut Tally::default());
-            place.remove(start, end, sealer, &mut tally);
+            change.remove(series, start, end);
         }
-        if let Some(held) = held {
-            held.release(&mut tally);
-        }
+        let tally = change.let_go();
         self.add(&tally);
         Swept::from(&tally)
-    }
-
-    /// Whether there is no such series here, looked up without waiting for a lock that is held.
-    fn get_is_none(&self, series: SeriesRef, held: &Option<Held<'_>>) -> bool {
-        match held {
-            Some(held) if held.number == series.slot() / GROUP => held.group.get(series).is_none(),
-            _ => self.group(series.slot() / GROUP).is_none_or(|group| group.read().get(series).is_none()),
-        }
     }
 
     /// Calls back for every page, under its group's lock, which is let go after each; then settles the figures. `thaw`: pages to
@@ -508,6 +484,138 @@ impl From<&Tally> for Swept {
     fn from(tally: &Tally) -> Self {
         let less = |change: isize| usize::try_from(-change).unwrap_or_default();
         Self { samples: less(tally.samples), histograms: less(tally.histograms), bytes: less(tally.bytes) }
+    }
+}
+
+/// A batch that is being applied, or a deletion: keeps the lock of the groups that it went to last, one of each half.
+struct Change<'a> {
+    head: &'a Head,
+    floor: i64,
+    /// Of groups that are made.
+    boundary: i64,
+    held: [Option<Held<'a>>; 2],
+    written: Written,
+    tally: Tally,
+    min_time: i64,
+    max_time: i64,
+}
+
+impl<'a> Change<'a> {
+    fn new(head: &'a Head, boundary: i64) -> Self {
+        Self {
+            head,
+            floor: head.floor(),
+            boundary,
+            held: [None, None],
+            written: Written::default(),
+            tally: Tally::default(),
+            min_time: i64::MAX,
+            max_time: i64::MIN,
+        }
+    }
+
+    fn samples(&mut self, samples: &[BatchSample], covered_below: i64) {
+        for &(series, time, value) in samples {
+            let time = time.as_millis();
+            if !self.counts(time, covered_below) {
+                continue;
+            }
+            let (group, tally, written) = self.group(series);
+            let (place, boundary, sealer) = group.get_mut(series, tally);
+            match place.push(time, value, boundary, sealer, tally) {
+                Outcome::Appended => written.stored += 1,
+                outcome => late(written, outcome, (series, time, value)),
+            }
+        }
+    }
+
+    /// The same for samples of one series.
+    fn run(&mut self, series: SeriesRef, samples: &[(i64, f64)]) {
+        let Self { floor, mut min_time, mut max_time, .. } = *self;
+        let (group, tally, written) = self.group(series);
+        let (place, boundary, sealer) = group.get_mut(series, tally);
+        for &(time, value) in samples {
+            if time < floor {
+                written.too_old += 1;
+                continue;
+            }
+            (min_time, max_time) = (min_time.min(time), max_time.max(time));
+            match place.push(time, value, boundary, sealer, tally) {
+                Outcome::Appended => written.stored += 1,
+                outcome => late(written, outcome, (series, time, value)),
+            }
+        }
+        (self.min_time, self.max_time) = (min_time, max_time);
+    }
+
+    fn histograms<'s>(&mut self, histograms: impl Iterator<Item = &'s BatchHistogram>, covered_below: i64) {
+        for (series, time, bytes) in histograms {
+            let time = time.as_millis();
+            if !self.counts(time, covered_below) {
+                continue;
+            }
+            let (group, tally, written) = self.group(*series);
+            let (place, boundary, _) = group.get_mut(*series, tally);
+            let outcome = place.push_histogram(time, bytes, boundary, tally);
+            written.histograms += usize::from(matches!(outcome, Outcome::Appended | Outcome::Late));
+            written.out_of_order += usize::from(outcome == Outcome::Late);
+            written.duplicates += usize::from(outcome == Outcome::Duplicate);
+            written.conflicts += usize::from(matches!(outcome, Outcome::Conflict { .. }));
+        }
+    }
+
+    /// Whether something of this time is kept.
+    #[inline]
+    fn counts(&mut self, time: i64, covered_below: i64) -> bool {
+        if time < covered_below || time < self.floor {
+            self.written.too_old += usize::from(time >= covered_below);
+            return false;
+        }
+        (self.min_time, self.max_time) = (self.min_time.min(time), self.max_time.max(time));
+        true
+    }
+
+    fn remove(&mut self, series: SeriesRef, start: i64, end: i64) {
+        if self.head.group(group_of(series)).is_none() {
+            return;
+        }
+        let (group, tally, _) = self.group(series);
+        if group.get(series).is_some() {
+            let (place, _, sealer) = group.get_mut(series, tally);
+            place.remove(start, end, sealer, tally);
+        }
+    }
+
+    /// The group of a series, locked until a series comes that stands in another group of the same half; with what is counted.
+    #[inline]
+    fn group(&mut self, series: SeriesRef) -> (&mut Group, &mut Tally, &mut Written) {
+        let Self { head, boundary, held, written, tally, .. } = self;
+        let number = group_of(series);
+        let held = &mut held[half_of(series)];
+        if held.as_ref().is_none_or(|held| held.number != number) {
+            if let Some(held) = held.take() {
+                held.release(tally);
+            }
+            *held = Some(Held::new(number, head.group_or_new(number, *boundary)));
+        }
+        (&mut held.as_mut().expect("it was just put there").group, tally, written)
+    }
+
+    /// Lets all locks go.
+    fn let_go(&mut self) -> Tally {
+        for held in self.held.iter_mut().filter_map(Option::take) {
+            held.release(&mut self.tally);
+        }
+        self.tally
+    }
+
+    /// Adds everything up. Answers what was written, and the earliest time of it.
+    fn settle(mut self) -> (Written, i64) {
+        let tally = self.let_go();
+        self.head.add(&tally);
+        self.head.min_time.fetch_min(self.min_time, Relaxed);
+        self.head.max_time.fetch_max(self.max_time, Relaxed);
+        (self.written, self.min_time)
     }
 }
 

@@ -44,6 +44,7 @@ pub mod probe;
 mod read_only;
 mod record;
 mod registry;
+mod replay;
 mod retention;
 mod select;
 mod series;

@@ -14,9 +14,10 @@ use model::{Labels, MetricMetadata, Selection, SeriesSet, SeriesSource, SourceEr
 
 use crate::error::StoreError;
 use crate::options::Options;
+use crate::replay::replay;
 use crate::stats::Replay;
 use crate::store::opening::Found;
-use crate::wal::{Shared, replay};
+use crate::wal::Shared;
 
 /// The largest record that any option allows: a reader takes what a writer was allowed.
 pub(crate) const RECORD_BYTES_MAX: usize = 256 << 20;

@@ -11,7 +11,7 @@
 //! - odd, `t / 2 <= 15`: `t / 2` is a new scale, a zig-zag mantissa follows (absolute);
 //! - odd, `t / 2 == 16`: a byte `leading << 4 | trailing` (zero bytes of the XOR), then the bytes between, lowest first.
 
-use crate::varint::{self, Cursor};
+use crate::varint::{self, Cursor, Short};
 
 /// The largest scale: 15 digits behind the point.
 pub(crate) const SCALE_MAX: u8 = 15;
@@ -64,25 +64,44 @@ impl State {
     /// Appends the token of the next value.
     #[inline]
     pub(crate) fn encode(&mut self, value: f64, out: &mut Vec<u8>) {
+        match self.short_token(value) {
+            Some(token) => token.put(out),
+            None => self.encode_rest(value, out),
+        }
+    }
+
+    /// The token of the next value, if it is that of a value near the last one, as nearly all are. Otherwise nothing has changed.
+    #[inline]
+    pub(crate) fn short_token(&mut self, value: f64) -> Option<Short> {
         let bits = value.to_bits();
         if bits == self.last {
-            out.push(0);
+            return Short::number(0);
+        }
+        let mantissa = exact(value, self.scale)?;
+        let delta = mantissa - self.mantissa;
+        let token = Short::number(varint::zigzag(delta) << 1).filter(|_| delta != 0)?;
+        self.mantissa = mantissa;
+        self.last = bits;
+        Some(token)
+    }
+
+    /// Appends the token of any value.
+    pub(crate) fn encode_rest(&mut self, value: f64, out: &mut Vec<u8>) {
+        let bits = value.to_bits();
+        if let Some(mantissa) = exact(value, self.scale)
+            && mantissa != self.mantissa
+        {
+            let delta = mantissa - self.mantissa;
+            self.mantissa = mantissa;
+            self.last = bits;
+            varint::put(out, varint::zigzag(delta) << 1);
             return;
         }
-        if let Some(mantissa) = exact(value, self.scale) {
-            let delta = mantissa - self.mantissa;
-            if delta != 0 {
-                self.mantissa = mantissa;
-                self.last = bits;
-                varint::put(out, varint::zigzag(delta) << 1);
-                return;
-            }
-        }
-        self.encode_rest(value, out);
+        self.encode_anew(value, out);
     }
 
     /// A new scale, or no decimal at all.
-    fn encode_rest(&mut self, value: f64, out: &mut Vec<u8>) {
+    fn encode_anew(&mut self, value: f64, out: &mut Vec<u8>) {
         if self.patience > 0 {
             self.patience -= 1;
         } else if let Some((mantissa, scale)) = decimal(value) {
@@ -199,16 +218,17 @@ fn put_difference(difference: u64, out: &mut Vec<u8>) {
     let leading = (difference.leading_zeros() / 8).min(7) as usize;
     let trailing = (difference.trailing_zeros() / 8).min(7 - leading as u32) as usize;
     out.push((leading << 4 | trailing) as u8);
-    out.extend_from_slice(&difference.to_le_bytes()[trailing..8 - leading]);
+    let end = out.len() + 8 - leading - trailing;
+    out.extend_from_slice(&(difference >> (8 * trailing)).to_le_bytes()); // of fixed length, as in varint::put
+    out.truncate(end);
 }
 
 fn take_difference(from: &mut Cursor<'_>) -> Option<u64> {
     let zeros = from.byte()?;
     let (leading, trailing) = (usize::from(zeros >> 4), usize::from(zeros & 15));
     let length = 8usize.checked_sub(leading + trailing).filter(|&length| length > 0)?;
-    let mut bytes = [0; 8];
-    bytes[trailing..trailing + length].copy_from_slice(from.take(length)?);
-    Some(u64::from_le_bytes(bytes))
+    let word = from.take(length)?.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    Some(word << (8 * trailing))
 }
 
 #[cfg(test)]

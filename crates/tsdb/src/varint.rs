@@ -1,13 +1,57 @@
 //! Variable-length integers: LEB128 and zig-zag, written to a vector, read from a slice without ever panicking.
 
+/// Bytes that an integer takes at most.
+const NUMBER_BYTES_MAX: usize = 10;
+
+/// A few bytes, the first one lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Short {
+    word: u64,
+    length: usize,
+}
+
+impl Short {
+    /// A LEB128 integer below 2^28, in at most 4 bytes.
+    #[inline]
+    pub(crate) const fn number(value: u64) -> Option<Self> {
+        if value >= 1 << 28 {
+            return None;
+        }
+        let spread =
+            value & 0x7f | (value & 0x3f80) << 1 | (value & 0x1f_c000) << 2 | (value & 0xfe0_0000) << 3;
+        // All bytes but the last one have their highest bit set.
+        let last = (63 - (spread | 1).leading_zeros()) / 8;
+        let more = 0x8080_8080 & ((1 << (8 * last)) - 1);
+        Some(Self { word: spread | more, length: last as usize + 1 })
+    }
+
+    /// These bytes and, behind them, those of another one; both together are at most 8.
+    #[inline]
+    pub(crate) const fn then(self, next: Self) -> Self {
+        Self { word: self.word | next.word << (8 * self.length), length: self.length + next.length }
+    }
+
+    /// Appends the bytes. A copy of fixed length is a move, one of a length that is known only at run time is a call: so more than the
+    /// bytes is written, and cut off again.
+    #[inline]
+    pub(crate) fn put(self, out: &mut Vec<u8>) {
+        let end = out.len() + self.length;
+        out.extend_from_slice(&self.word.to_le_bytes());
+        out.truncate(end);
+    }
+}
+
 /// Appends a LEB128 integer (1 to 10 bytes).
 #[inline]
-pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
-    if value < 0x80 {
-        out.push(value as u8);
-        return;
+pub(crate) fn put(out: &mut Vec<u8>, value: u64) {
+    match Short::number(value) {
+        Some(short) => short.put(out),
+        None => put_long(out, value),
     }
-    let mut bytes = [0u8; 10];
+}
+
+fn put_long(out: &mut Vec<u8>, mut value: u64) {
+    let mut bytes = [0u8; NUMBER_BYTES_MAX];
     let mut length = 0;
     while value >= 0x80 {
         bytes[length] = value as u8 | 0x80;
@@ -82,12 +126,24 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(crate) fn number(&mut self) -> Option<u64> {
-        let first = self.byte()?;
-        if first < 0x80 {
-            return Some(u64::from(first));
+        if let Some(bytes) = self.rest.first_chunk() {
+            let word = u32::from_le_bytes(*bytes);
+            let ends = !word & 0x8080_8080;
+            if ends != 0 {
+                let last = ends.trailing_zeros() / 8;
+                let word = word & (u32::MAX >> (24 - 8 * last));
+                let number =
+                    word & 0x7f | (word & 0x7f00) >> 1 | (word & 0x7f_0000) >> 2 | (word & 0x7f00_0000) >> 3;
+                self.rest = &self.rest[last as usize + 1..];
+                return Some(u64::from(number));
+            }
         }
-        let mut value = u64::from(first & 0x7f);
-        let mut shift = 7;
+        self.any_number()
+    }
+
+    /// Byte by byte: a long number, or one near the end.
+    fn any_number(&mut self) -> Option<u64> {
+        let (mut value, mut shift) = (0, 0);
         loop {
             let byte = self.byte()?;
             if shift == 63 && byte > 1 {

@@ -1,13 +1,11 @@
 //! Between the journal and the head: batches become records on the journal's thread, and records become batches again at a
-//! start. Both ways end in [`Shared::apply`], so that replay does what live application did. A replay reads and decodes on one thread
-//! and applies on another; in which order is the journal's affair.
+//! start. Both ways end in the same code, so that a replay ([`replay`]) does what live application did.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use journal::{JournalError, Position, Record, RecordKind, VisitorError};
+use journal::{JournalError, Position};
 use model::{Columns, Labels, MetricMetadata};
 use parking_lot::{Mutex, RwLock};
 
@@ -19,12 +17,10 @@ use crate::index::pattern::Condition;
 use crate::manifest::Checkpoint;
 use crate::metadata::MetadataTable;
 use crate::options::Options;
-use crate::record::{
-    self, Batch, BatchExemplar, BatchHistogram, BatchSample, Content, Decoder, Encoder, RecordError,
-};
-use crate::registry::{InFlight, Registry, Room};
+use crate::record::{self, Batch, BatchExemplar, BatchHistogram, BatchSample, Content, Encoder};
+use crate::registry::{InFlight, Registry};
 use crate::select::merge::{Histogram, label_order};
-use crate::stats::{Replay, ShedCause};
+use crate::stats::ShedCause;
 use crate::store::blocks::{BlockSet, Engine};
 use crate::tombstone::Deletion;
 use crate::{Companion, SeriesRef};
@@ -110,18 +106,26 @@ impl Shared {
     }
 
     /// A batch is on disk, at this position: now it counts. What it holds beside samples and histograms is taken out of it.
-    fn apply(
+    fn apply(&self, at: Position, batch: &mut Batch, companion: &mut dyn Companion) -> Written {
+        let written = self.head.apply(at, &batch.samples, &batch.histograms, i64::MIN);
+        self.applied(at, batch, companion, i64::MIN);
+        self.counters.written.lock().add(written);
+        written
+    }
+
+    /// The samples and histograms of a batch are in the head: the rest of it follows. What is older than `covered_below` stands in
+    /// blocks.
+    pub(crate) fn applied(
         &self,
         at: Position,
         batch: &mut Batch,
         companion: &mut dyn Companion,
         covered_below: i64,
-    ) -> Written {
+    ) {
         let samples = batch.samples.iter().map(|sample| sample.1.as_millis());
         let latest = samples.chain(batch.histograms.iter().map(|histogram| histogram.1.as_millis())).max();
         self.note_segment(at.segment, latest);
         self.engine.count_late(batch.samples.iter().map(|sample| sample.1.as_millis()), covered_below);
-        let written = self.head.apply(at, &batch.samples, &batch.histograms, covered_below);
         if !batch.descriptions.is_empty() {
             let mut table = self.metadata.write();
             batch.descriptions.drain(..).for_each(|(metric, metadata)| table.set(&metric, metadata));
@@ -134,11 +138,9 @@ impl Shared {
             self.deleted(at, deletion);
         }
         companion.applied(&batch.attachment);
-        self.counters.written.lock().add(written);
-        written
     }
 
-    fn note_segment(&self, segment: u64, latest: Option<i64>) {
+    pub(crate) fn note_segment(&self, segment: u64, latest: Option<i64>) {
         let mut segments = self.segments.lock();
         let span = segments.spans.entry(segment).or_default();
         if let Some(latest) = latest {
@@ -249,7 +251,7 @@ impl journal::Recorder for Wal {
     fn durable(&mut self, at: Position, entry: Entry) {
         let Entry { samples, histograms, exemplars, descriptions, deletion, attachment, epoch, done } = entry;
         let mut batch = Batch { samples, histograms, exemplars, descriptions, deletion, attachment };
-        let written = self.shared.apply(at, &mut batch, &mut *self.companion, i64::MIN);
+        let written = self.shared.apply(at, &mut batch, &mut *self.companion);
         self.shared.after_apply();
         self.shared.in_flight.ended(epoch);
         done(Ok(written));
@@ -258,127 +260,5 @@ impl journal::Recorder for Wal {
     fn refused(&mut self, entry: Entry, why: &JournalError) {
         self.shared.in_flight.ended(entry.epoch);
         (entry.done)(Err(why.clone().into()));
-    }
-}
-
-/// Batches that wait between the two threads of a replay.
-const BATCHES_AHEAD: usize = 16;
-
-/// What the reading thread of a replay hands to the applying one.
-enum Step {
-    Batch(Position, Batch),
-    Preamble(Vec<u8>, Vec<(String, MetricMetadata)>),
-    /// A batch of this segment cannot be understood.
-    Lost(u64),
-}
-
-/// Reads the journal into the head: `read` is given the visitor of its records. Everything is applied when this returns.
-pub(crate) fn replay<R>(
-    shared: &Shared,
-    companion: &mut dyn Companion,
-    read: impl FnOnce(&mut dyn FnMut(Record<'_>) -> Result<(), VisitorError>) -> R,
-) -> (R, Replay) {
-    let (sender, steps) = sync_channel(BATCHES_AHEAD);
-    let (used, empty) = sync_channel(BATCHES_AHEAD);
-    std::thread::scope(|scope| {
-        let apply = move || {
-            for step in steps {
-                if let Some(batch) = shared.take_step(step, companion) {
-                    let _ = used.try_send(batch); // whoever reads makes a new one
-                }
-            }
-        };
-        let applying = std::thread::Builder::new().name("replay".to_owned()).spawn_scoped(scope, apply);
-        let applying = applying.expect("the operating system gives a starting program a thread");
-        let mut replayer = Replayer::new(shared, sender, empty);
-        let answer = read(&mut |record| replayer.visit(record));
-        let replay = replayer.replay;
-        drop(replayer.steps);
-        if let Err(panic) = applying.join() {
-            std::panic::resume_unwind(panic);
-        }
-        shared.after_apply();
-        (answer, replay)
-    })
-}
-
-impl Shared {
-    /// Does what a step says; gives a batch back, to be filled again.
-    fn take_step(&self, step: Step, companion: &mut dyn Companion) -> Option<Batch> {
-        match step {
-            Step::Batch(at, mut batch) => {
-                self.apply(at, &mut batch, companion, self.covered_below(at));
-                return Some(batch);
-            }
-            Step::Preamble(snapshot, descriptions) => {
-                companion.restore(&snapshot);
-                let mut table = self.metadata.write();
-                descriptions.into_iter().for_each(|(metric, metadata)| table.set(&metric, metadata));
-            }
-            Step::Lost(segment) => {
-                // Nobody knows what times a lost batch had: its segment stays as if they were the latest.
-                let newest = self.head.max_time().into_iter().chain(self.block_set().max_time()).max();
-                self.note_segment(segment, Some(newest.unwrap_or(i64::MIN)));
-            }
-        }
-        None
-    }
-}
-
-/// The reading half of a replay.
-struct Replayer<'a> {
-    shared: &'a Shared,
-    decoder: Decoder,
-    segment: u64,
-    replay: Replay,
-    steps: SyncSender<Step>,
-    empty: Receiver<Batch>,
-}
-
-impl<'a> Replayer<'a> {
-    fn new(shared: &'a Shared, steps: SyncSender<Step>, empty: Receiver<Batch>) -> Self {
-        Self { shared, decoder: Decoder::default(), segment: 0, replay: Replay::default(), steps, empty }
-    }
-
-    /// Takes the next record; an error only where a newer program wrote it.
-    fn visit(&mut self, record: Record<'_>) -> Result<(), VisitorError> {
-        if record.after_damage || record.at.segment != self.segment {
-            self.segment = record.at.segment;
-            self.decoder.lost();
-        }
-        let read = match record.kind {
-            RecordKind::Preamble => self.preamble(record.payload),
-            RecordKind::Entry => self.entry(record),
-        };
-        match read {
-            Ok(step) => self.send(step),
-            Err(newer @ RecordError::Newer { .. }) => return Err(newer.into()),
-            Err(why) => {
-                self.send(Step::Lost(record.at.segment));
-                self.replay.records_lost += 1;
-                self.replay.first_lost.get_or_insert_with(|| (record.at, why.to_string()));
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&self, step: Step) {
-        let _ = self.steps.send(step); // an applying thread that panicked is noticed at the end
-    }
-
-    fn preamble(&mut self, payload: &[u8]) -> Result<Step, RecordError> {
-        let preamble = self.decoder.preamble(payload)?;
-        Ok(Step::Preamble(preamble.companion.to_vec(), preamble.descriptions))
-    }
-
-    fn entry(&mut self, record: Record<'_>) -> Result<Step, RecordError> {
-        let registry = &self.shared.registry;
-        // Series that were accepted once are not refused now: a lowered limit bites new ones only.
-        let mut define = |labels: &Labels| registry.write().resolve(labels, Room::UNBOUNDED).ok();
-        let mut batch = self.empty.try_recv().unwrap_or_default();
-        self.decoder.decode(record.payload, &mut define, &mut batch)?;
-        self.replay.records += 1;
-        self.replay.samples += batch.samples.len() as u64;
-        Ok(Step::Batch(record.at, batch))
     }
 }

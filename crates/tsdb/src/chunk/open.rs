@@ -3,7 +3,7 @@
 use model::{Columns, Timestamp};
 
 use crate::values::{Form, State};
-use crate::varint::{Cursor, put, unzigzag, zigzag};
+use crate::varint::{Cursor, Short, put, unzigzag, zigzag};
 
 /// Tokens in time order: zig-zag varint of the time's delta-of-delta (the first sample's time stands beside the tokens), then a
 /// value token.
@@ -80,14 +80,32 @@ impl OpenChunk {
             self.first = time;
             self.delta = 0;
             self.values = State::default();
+            self.values.encode(value, &mut self.tokens);
         } else {
             let delta = time.wrapping_sub(self.last);
-            put(&mut self.tokens, zigzag(delta.wrapping_sub(self.delta)));
+            let change = zigzag(delta.wrapping_sub(self.delta));
             self.delta = delta;
+            self.append_pair(change, value);
         }
-        self.values.encode(value, &mut self.tokens);
         self.last = time;
         self.count += 1;
+    }
+
+    #[inline]
+    fn append_pair(&mut self, change: u64, value: f64) {
+        match Short::number(change) {
+            Some(time) => match self.values.short_token(value) {
+                Some(value) => time.then(value).put(&mut self.tokens),
+                None => {
+                    time.put(&mut self.tokens);
+                    self.values.encode_rest(value, &mut self.tokens);
+                }
+            },
+            None => {
+                put(&mut self.tokens, change);
+                self.values.encode(value, &mut self.tokens);
+            }
+        }
     }
 
     /// Doubling would leave a third of all open chunks' memory empty.
