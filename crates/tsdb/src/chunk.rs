@@ -78,15 +78,15 @@ impl Sealer {
             form = state.decode_form(&mut cursor, form).expect("these tokens were just written");
             self.forms.push(form);
         }
-        self.finish()
+        self.finish(self.tokens.len())
     }
 
     /// Packs the samples of an open chunk that has some.
     pub(crate) fn seal_open(&mut self, open: &OpenChunk) -> SealedChunk {
         self.times.clear();
         self.forms.clear();
-        open.forms(&mut self.times, &mut self.forms);
-        self.finish()
+        let bytes = open.forms(&mut self.times, &mut self.forms);
+        self.finish(bytes)
     }
 
     fn put_tokens(&mut self, bits: impl Iterator<Item = u64>) {
@@ -95,30 +95,33 @@ impl Sealer {
         bits.for_each(|bits| state.encode(f64::from_bits(bits), &mut self.tokens));
     }
 
-    fn finish(&mut self) -> SealedChunk {
+    /// `token_bytes`: what the values take as tokens.
+    fn finish(&mut self, token_bytes: usize) -> SealedChunk {
         let (first, last) =
             (self.times[0], *self.times.last().expect("a chunk without samples is never sealed"));
         let count = u16::try_from(self.times.len()).expect("chunks are split long before 65,535 samples");
-        SealedChunk { first, last, count, times: self.columns.intern(&self.times), values: self.values() }
+        SealedChunk {
+            first,
+            last,
+            count,
+            times: self.columns.intern(&self.times),
+            values: self.values(token_bytes),
+        }
     }
 
-    fn values(&mut self) -> Values {
+    fn values(&mut self, token_bytes: usize) -> Values {
         let first = self.forms[0];
         if self.forms.iter().all(|&form| form == first) {
             return Values::Constant(first.bits());
         }
         let packed = packed::pack(&self.forms, &mut self.mantissas);
-        // Short tokens can only win where the packed form is wide.
-        if let Some(packed) = packed.as_ref().filter(|packed| packed.len() <= 2 * self.forms.len()) {
-            return Values::Packed(packed.as_slice().into());
+        if let Some(packed) = packed.filter(|packed| packed.len() < token_bytes) {
+            return Values::Packed(packed.into());
         }
         let forms = std::mem::take(&mut self.forms);
         self.put_tokens(forms.iter().map(|form| form.bits()));
         self.forms = forms;
-        match packed {
-            Some(packed) if packed.len() < self.tokens.len() => Values::Packed(packed.into()),
-            _ => Values::Tokens(self.tokens.as_slice().into()),
-        }
+        Values::Tokens(self.tokens.as_slice().into())
     }
 
     /// Forgets time columns that no chunk uses any more.

@@ -218,9 +218,7 @@ fn put_difference(difference: u64, out: &mut Vec<u8>) {
     let leading = (difference.leading_zeros() / 8).min(7) as usize;
     let trailing = (difference.trailing_zeros() / 8).min(7 - leading as u32) as usize;
     out.push((leading << 4 | trailing) as u8);
-    let end = out.len() + 8 - leading - trailing;
-    out.extend_from_slice(&(difference >> (8 * trailing)).to_le_bytes()); // of fixed length, as in varint::put
-    out.truncate(end);
+    out.extend_from_slice(&difference.to_le_bytes()[trailing..8 - leading]);
 }
 
 fn take_difference(from: &mut Cursor<'_>) -> Option<u64> {

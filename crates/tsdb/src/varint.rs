@@ -31,13 +31,22 @@ impl Short {
         Self { word: self.word | next.word << (8 * self.length), length: self.length + next.length }
     }
 
-    /// Appends the bytes. A copy of fixed length is a move, one of a length that is known only at run time is a call: so more than the
-    /// bytes is written, and cut off again.
+    /// Appends the bytes. A copy of fixed length is a move, one of a length that is known only at run time is a call: so a word is
+    /// written, and cut off again, where there is room.
     #[inline]
     pub(crate) fn put(self, out: &mut Vec<u8>) {
+        let bytes = self.word.to_le_bytes();
+        if out.capacity() - out.len() < bytes.len() {
+            return self.put_exactly(out); // small lists by the million do not grow for this
+        }
         let end = out.len() + self.length;
-        out.extend_from_slice(&self.word.to_le_bytes());
+        out.extend_from_slice(&bytes);
         out.truncate(end);
+    }
+
+    #[cold]
+    fn put_exactly(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.word.to_le_bytes()[..self.length]);
     }
 }
 

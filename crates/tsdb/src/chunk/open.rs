@@ -141,17 +141,20 @@ impl OpenChunk {
         samples
     }
 
-    /// Appends all samples, the values in the form they are written in.
-    pub(super) fn forms(&self, times: &mut Vec<i64>, forms: &mut Vec<Form>) {
-        let mut form = Form::ZERO;
+    /// Appends all samples, the values in the form they are written in. Answers how many bytes the values' tokens take.
+    pub(super) fn forms(&self, times: &mut Vec<i64>, forms: &mut Vec<Form>) -> usize {
+        let (mut form, mut bytes) = (Form::ZERO, 0);
         let decode = |values: &mut State, cursor: &mut Cursor<'_>| {
+            let left = cursor.left();
             form = values.decode_form(cursor, form)?;
+            bytes += left - cursor.left();
             Some(form)
         };
         each_token(&self.tokens, self.first, self.count, decode, |time, form| {
             times.push(time);
             forms.push(form);
         });
+        bytes
     }
 
     /// The bits at a time, if there is a sample.
