@@ -4,6 +4,7 @@
 //! says what was left out.
 
 pub mod bench;
+pub mod conformance;
 pub mod held;
 pub mod http;
 pub mod pantau;

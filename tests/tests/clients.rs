@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use pantau_tests::pantau::Collector;
-use pantau_tests::peers::{peer, peers_folder, shared};
+use pantau_tests::peers::{peer, peers_folder};
 use pantau_tests::running::Running;
 use pantau_tests::{free_port, wait_for};
 
@@ -111,22 +111,4 @@ fn prometheus_sends_to_it_and_scrapes_it() {
     }
     let ours = collector.value("prometheus_remote_storage_samples_failed_total");
     assert!(ours.is_none_or(|failed| failed == 0.0), "{ours:?} samples were refused");
-}
-
-#[test]
-fn grafana_s_calls_are_answered() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let Some(script) = shared().map(|shared| shared.join("tools/grafana_calls.py")) else { return };
-    let collector = with_this_host(folder.path());
-    let output = Command::new("python3")
-        .arg(script)
-        .arg(&collector.base)
-        .env("PYTHONPATH", peers_folder().join("python"))
-        .output()
-        .expect("python3 starts");
-    let text = String::from_utf8_lossy(&output.stdout);
-    println!("{text}");
-    assert!(text.contains("health check"), "{}", String::from_utf8_lossy(&output.stderr));
-    let failed: Vec<&str> = text.lines().filter(|line| line.starts_with("FAIL")).collect();
-    assert!(failed.is_empty(), "{failed:#?}");
 }

@@ -3,6 +3,7 @@
 mod agents;
 mod arrows;
 mod clients;
+mod conformance;
 mod crash;
 mod devices;
 mod faults;

@@ -31,7 +31,7 @@ enum Word {
     Audit(audit::Arguments),
     /// Ours beside the peers in one run: `agent`, `ingest`, `store`, `snmp` (or `snmp-minute`).
     Bench(words::BenchArguments),
-    /// Prometheus' own PromQL scripts through our engine, counts per file.
+    /// Prometheus' own PromQL scripts through our engine; its API's description and Grafana's calls against a collector. Counts.
     Conformance,
     /// Renew the golden files (read the difference before committing it).
     Golden,

@@ -41,8 +41,13 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("usr/bin/strace", "--version"),
 ];
 
-/// The Python client that must be able to read us, from PyPI.
-const PYTHON_CLIENT: &str = "prometheus-api-client==0.7.1";
+/// Python packages, and the modules that they bring: a client that must be able to read us, and what checks replies against an OpenAPI
+/// description.
+const PYTHON: &[(&str, &str)] = &[
+    ("prometheus-api-client==0.7.1", "prometheus_api_client"),
+    ("jsonschema==4.26.0", "jsonschema"),
+    ("PyYAML==6.0.3", "yaml"),
+];
 
 /// The folder with the unpacked peers.
 pub(crate) fn peers() -> PathBuf {
@@ -62,7 +67,7 @@ pub(crate) fn run() -> Result<PathBuf> {
     }
     fetch_optional(&peers);
     check_programs(&peers)?;
-    fetch_python_client(&peers)?;
+    fetch_python(&peers)?;
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(peers)
 }
@@ -207,23 +212,24 @@ pub(crate) fn library_path(peers: &Path) -> String {
     places.iter().map(|place| peers.join(place).display().to_string()).collect::<Vec<_>>().join(":")
 }
 
-fn fetch_python_client(peers: &Path) -> Result<()> {
+fn fetch_python(peers: &Path) -> Result<()> {
     let folder = peers.join("python");
-    let probe = || {
+    let probe = |module: &str| {
         let mut python = Command::new("python3");
-        works(python.args(["-c", "import prometheus_api_client"]).env("PYTHONPATH", &folder))
+        works(python.args(["-c", &format!("import {module}")]).env("PYTHONPATH", &folder))
     };
-    if probe() {
-        return Ok(());
-    }
-    let mut pip = Command::new("python3");
-    shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"])
-        .arg("--target")
-        .arg(&folder)
-        .arg(PYTHON_CLIENT))
-    .context("cannot fetch the Python client prometheus-api-client: install the Debian packages python3 and python3-pip")?;
-    if !probe() {
-        bail!("python3 cannot import prometheus_api_client from {}", folder.display());
+    for (package, module) in PYTHON.iter().filter(|(_, module)| !probe(module)) {
+        let mut pip = Command::new("python3");
+        shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"])
+            .arg("--target")
+            .arg(&folder)
+            .arg(package))
+        .with_context(|| {
+            format!("cannot fetch the Python package {package}: install the Debian packages python3 and python3-pip")
+        })?;
+        if !probe(module) {
+            bail!("python3 cannot import {module} from {}", folder.display());
+        }
     }
     Ok(())
 }

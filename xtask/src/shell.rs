@@ -1,5 +1,6 @@
 //! Running other programs: what is run is shown, a failure names it.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -31,6 +32,25 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("{} ended with {status}", shown(command));
     }
     Ok(())
+}
+
+/// Runs a command, shows what it prints and returns that; an exit code other than 0 is an error.
+pub(crate) fn shown_output(command: &mut Command) -> Result<String> {
+    println!("$ {}", shown(command));
+    let child = command.stdout(Stdio::piped()).spawn();
+    let mut child = child.with_context(|| format!("cannot start {}", shown(command)))?;
+    let mut text = String::new();
+    for line in BufReader::new(child.stdout.take().expect("it is piped")).lines() {
+        let line = line.context("cannot read what it prints")?;
+        println!("{line}");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{} ended with {status}", shown(command));
+    }
+    Ok(text)
 }
 
 /// Runs a command and returns what it printed; an exit code other than 0 is an error with what it said.

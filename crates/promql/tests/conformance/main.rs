@@ -131,7 +131,7 @@ fn conformance() {
         }
     }
     print_counts("sum", all);
-    println!(
+    let line = format!(
         "promql: core {}/{} float {}/{} all {}/{}",
         core.float_passed,
         core.float,
@@ -140,6 +140,22 @@ fn conformance() {
         all.passed,
         all.total()
     );
+    println!("{line}");
+    if only.is_none() {
+        expect_at_least(&line);
+    }
+}
+
+/// No count may fall below the committed one, in `tests/conformance.txt` of the workspace.
+fn expect_at_least(line: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/conformance.txt");
+    let text = std::fs::read_to_string(&file).expect("the committed counts can be read");
+    let floor = text.lines().find(|line| line.starts_with("promql: ")).expect("it has a line on PromQL");
+    let counts =
+        |line: &str| -> Vec<usize> { line.split([' ', '/']).filter_map(|word| word.parse().ok()).collect() };
+    let (now, before) = (counts(line), counts(floor));
+    let fell = now.len() != before.len() || now.iter().zip(&before).any(|(now, before)| now < before);
+    assert!(!fell, "a count fell\n  now:       {line}\n  committed: {floor}");
 }
 
 fn print_counts(name: &str, counts: Counts) {
