@@ -30,7 +30,7 @@ use crate::settings::Checked;
 use crate::state::{App, AppState};
 use crate::storage::{Durability, Upkeep};
 use crate::tls::Certificate;
-use crate::{admin, api, health, ingest, local, self_series, state, storage, tls, web};
+use crate::{admin, api, cors, health, ingest, local, self_series, state, storage, tls, web};
 
 /// There in the data folder while a collector runs.
 const RUNNING: &str = "running";
@@ -70,7 +70,8 @@ pub fn router(state: &AppState) -> Router {
         .fallback(not_found);
     let metrics = Arc::clone(&state.metrics);
     let counted = axum::middleware::from_fn(move |request, next| count(Arc::clone(&metrics), request, next));
-    routes.layer(counted).with_state(Arc::clone(state))
+    let cors = axum::middleware::from_fn_with_state(Arc::clone(state), cors::around);
+    routes.layer(cors).layer(counted).with_state(Arc::clone(state))
 }
 
 /// What Prometheus says; Grafana looks for these words to tell a path that is not there from one that fails.

@@ -15,7 +15,9 @@ use serde::Deserialize;
 use settings::{Mistake, Secret, SettingsError, Source};
 
 use crate::auth::{Digest, ReaderEntry};
+use crate::cors::Origins;
 use crate::enrolment::check_name;
+use crate::external::{ExternalLabels, ExternalUrl};
 use crate::scope::{self, Scope};
 use crate::{api, embedded, ingest, server, storage};
 
@@ -56,6 +58,12 @@ pub struct Settings {
     pub query: api::Config,
     /// Whether the paths under `/api/v1/admin/tsdb` answer, which delete series and copy the store; they do not by default.
     pub admin_api: bool,
+    /// Labels of everything that leaves for another system: federation, remote read, alerts. None by default.
+    pub external_labels: ExternalLabels,
+    /// The address under which people reach this collector, for links in alerts; its name and port by default.
+    pub external_url: Option<ExternalUrl>,
+    /// A pattern for the origins of web pages that may read answers; no page may by default.
+    pub cors_origin: Option<Origins>,
     /// The agent inside the collector.
     pub agent: embedded::Config,
 }
@@ -223,6 +231,12 @@ pub struct Checked {
     pub query: api::Config,
     /// Whether the store can be changed over HTTP.
     pub admin_api: bool,
+    /// Labels of everything that leaves for another system.
+    pub external_labels: ExternalLabels,
+    /// The address under which people reach this collector.
+    pub external_url: ExternalUrl,
+    /// Origins of web pages that may read answers.
+    pub cors_origin: Option<Origins>,
     /// The agent inside the collector.
     pub agent: embedded::Config,
     /// Folder from which the file's paths start.
@@ -314,8 +328,14 @@ impl Settings {
         let (storage_key, storage) = self.storage();
         let instance = self.identity.instance.map_or_else(host_name, |instance| instance.0);
         self.agent.collection(&instance, base).map_err(|mistake| mistake.under("agent"))?;
+        let external_url = self
+            .external_url
+            .unwrap_or_else(|| ExternalUrl::usual(self.tls.is_some(), &instance, listen.port()));
         Ok(Checked {
             listen,
+            external_labels: self.external_labels,
+            external_url,
+            cors_origin: self.cors_origin,
             region: self.identity.region,
             site: self.identity.site.map(|site| site.0),
             instance,

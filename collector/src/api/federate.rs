@@ -16,6 +16,7 @@ use model::{
 use super::params::Params;
 use super::reply::{self, ApiError};
 use super::{Reader, Turns, in_turn};
+use crate::external::ExternalLabels;
 use crate::state::{AppState, now};
 
 /// Series that are stale or whose latest sample is older than the lookback are left out, as in Prometheus.
@@ -25,7 +26,8 @@ pub(super) async fn federate(
     Extension(turns): Extension<Turns>,
     params: Params,
 ) -> Response {
-    let config = state.settings.load().query;
+    let settings = state.settings.load_full();
+    let config = settings.query;
     let offer = Offer::negotiate(&params.accept);
     let deadline = tokio::time::Instant::now() + config.timeout.get();
     let gzip = params.gzip;
@@ -34,7 +36,12 @@ pub(super) async fn federate(
         in_turn(&turns, deadline, move || {
             let latest =
                 latest(&*reader.source, &selectors, now(), config.lookback.get(), config.series_max)?;
-            Ok(reply::text(StatusCode::OK, content_type(offer), write(&latest, offer), gzip))
+            Ok(reply::text(
+                StatusCode::OK,
+                content_type(offer),
+                write(&latest, offer, &settings.external_labels),
+                gzip,
+            ))
         })
         .await
     };
@@ -82,7 +89,10 @@ fn latest(
     Ok(found)
 }
 
-fn write(latest: &BTreeMap<(String, Labels), Sample>, offer: Offer) -> String {
+fn write(latest: &BTreeMap<(String, Labels), Sample>, offer: Offer, external: &ExternalLabels) -> String {
+    // As Prometheus does it: a series without `instance` says so, or the scraper would name us.
+    let instance = [("instance", "")].into_iter().filter(|(name, _)| external.labels().get(name).is_none());
+    let added: Vec<(&str, &str)> = external.labels().iter().chain(instance).collect();
     let mut out = String::new();
     let mut writer = Writer::new(&mut out, offer);
     let untyped = MetricMetadata { kind: MetricKind::Unknown, ..MetricMetadata::default() };
@@ -92,7 +102,8 @@ fn write(latest: &BTreeMap<(String, Labels), Sample>, offer: Offer) -> String {
             writer.family(name, &untyped);
             family = Some(name);
         }
-        writer.sample(labels.iter(), sample.value, Some(sample.timestamp));
+        let lacking = added.iter().copied().filter(|(name, _)| labels.get(name).is_none());
+        writer.sample(labels.iter().chain(lacking), sample.value, Some(sample.timestamp));
     }
     writer.finish();
     out

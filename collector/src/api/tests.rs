@@ -280,7 +280,7 @@ async fn federation_gives_the_latest_samples_with_their_times() {
     let served = Served::start(at).await;
     let millis = at.as_millis();
     let expected = format!(
-        "# TYPE requests_total untyped\nrequests_total{{job=\"test\"}} 30 {millis}\n# TYPE up untyped\n\
+        "# TYPE requests_total untyped\nrequests_total{{job=\"test\",instance=\"\"}} 30 {millis}\n# TYPE up untyped\n\
          up{{instance=\"a\",job=\"test\"}} 1 {millis}\nup{{instance=\"b\",job=\"test\"}} 0 {millis}\n"
     );
     Served::is(served.get("/federate?match[]=up&match[]=requests_total&match[]=up").await, 200, &expected);

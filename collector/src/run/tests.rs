@@ -786,3 +786,23 @@ async fn exemplars_are_found_by_query_and_scope_and_histograms_are_counted() {
     let found = bench.get(&path("size_bytes"), &[ALL]).await.body;
     assert!(found.contains("{\"trace_id\":\"b2\"},\"value\":\"1\""), "{found}");
 }
+
+#[tokio::test]
+async fn pages_that_may_read_are_told_so_and_browsers_ask_without_a_token() {
+    let bench = bench(&format!("cors_origin: https://boards[.]example\n{READERS}")).await;
+    let ask = async |method: Method, origin: &str, more: &[(&str, &str)]| {
+        let headers = [&[("origin", origin)], more].concat();
+        let answer = bench.ask(method, "/api/v1/labels", &headers, Vec::new()).await;
+        let allowed = answer.headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).cloned();
+        (answer.status.as_u16(), allowed.map(|value| value.to_str().expect("ASCII").to_owned()))
+    };
+    let page = "https://boards.example";
+    let question = [("access-control-request-method", "GET")];
+    let token = [("authorization", "Bearer all-0123456789abcdef")];
+    let allowed = Some(page.to_owned());
+    assert_eq!(ask(Method::OPTIONS, page, &question).await, (204, allowed.clone()));
+    assert_eq!(ask(Method::GET, page, &token).await, (200, allowed.clone()));
+    assert_eq!(ask(Method::GET, page, &[]).await, (401, allowed), "the page may read why");
+    assert_eq!(ask(Method::GET, "https://evil.example", &token).await, (200, None));
+    assert_eq!(ask(Method::OPTIONS, page, &[]).await.0, 405);
+}

@@ -352,6 +352,18 @@ fn is_key(word: &str) -> bool {
 
 /// A unit whose user nobody made does not start.
 #[test]
+fn names_for_the_outside_have_defaults_and_are_taken_over() {
+    let usual = Checked::parse("identity: {instance: c}\n", "c", Path::new("")).expect("good settings");
+    assert_eq!(usual.external_url.as_str(), "http://c:9797");
+    assert!(usual.external_labels.labels().is_empty() && usual.cors_origin.is_none());
+    let text = "external_labels: {cluster: jateng}\nexternal_url: https://a/b/\ncors_origin: .*\n";
+    let given = Checked::parse(text, "c", Path::new("")).expect("good settings");
+    assert_eq!(given.external_url.as_str(), "https://a/b");
+    assert_eq!(given.external_labels.labels().get("cluster"), Some("jateng"));
+    assert!(given.cors_origin.is_some());
+}
+
+#[test]
 fn every_unit_has_its_user() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/systemd");
     for program in ["pantau-collector", "pantau-agent"] {
