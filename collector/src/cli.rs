@@ -1,7 +1,8 @@
-//! The command line: `run` (what it does without a word), `check`, `tls init`, `agents add|list|revoke|gaps`, `store …`.
+//! The command line: `run` (what it does without a word), `check`, `tls init`, `agents add|list|revoke|gaps`, `rules …`, `store …`.
 
 mod address;
 mod print;
+mod rules;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -47,6 +48,11 @@ enum Word {
     Agents {
         #[command(subcommand)]
         word: AgentsWord,
+    },
+    /// Rule files: checked before they are used.
+    Rules {
+        #[command(subcommand)]
+        word: rules::RulesWord,
     },
     /// The store's folder: check, back up, restore; samples in and out. Ends with 0, with 1 where something that it names is damaged or
     /// left out, with 2 where it could not be done.
@@ -125,6 +131,7 @@ fn act(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Word::Check => check(&settings, file),
         Word::Tls { word: TlsWord::Init { names } } => tls_init(&settings, &names),
         Word::Agents { word } => agents(&settings, file, word),
+        Word::Rules { word } => return rules::act(&settings, word),
         Word::Store { word } => return Ok(store::act(&settings, word)),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -19,7 +19,7 @@ use crate::cors::Origins;
 use crate::enrolment::check_name;
 use crate::external::{ExternalLabels, ExternalUrl};
 use crate::scope::{self, Scope};
-use crate::{api, embedded, ingest, server, storage};
+use crate::{api, embedded, ingest, rules, server, storage};
 
 pub use within::Within;
 
@@ -56,6 +56,8 @@ pub struct Settings {
     pub retention: Option<storage::Config>,
     /// Bounds on queries.
     pub query: api::Config,
+    /// Rules: which files, how often.
+    pub rules: rules::Config,
     /// Whether the paths under `/api/v1/admin/tsdb` answer, which delete series and copy the store; they do not by default.
     pub admin_api: bool,
     /// Labels of everything that leaves for another system: federation, remote read, alerts. None by default.
@@ -229,6 +231,8 @@ pub struct Checked {
     pub storage_key: &'static str,
     /// Bounds on queries.
     pub query: api::Config,
+    /// Rules: which files, how often.
+    pub rules: rules::Config,
     /// Whether the store can be changed over HTTP.
     pub admin_api: bool,
     /// Labels of everything that leaves for another system.
@@ -296,6 +300,7 @@ impl Checked {
         if let Some(files) = &self.tls {
             crate::tls::Certificate::load(files).map_err(|error| error.mistake().under("tls"))?;
         }
+        self.rules.load(&self.base).map_err(|mistake| mistake.under("rules"))?;
         bounds::check_disk(&self.storage, &self.data).map_err(|mistake| mistake.under(self.storage_key))?;
         let under_agent = |mistake: Mistake| mistake.under("agent");
         let collection = self.agent.collection(&self.instance, &self.base).map_err(under_agent)?;
@@ -346,6 +351,7 @@ impl Settings {
             storage,
             storage_key,
             query: self.query,
+            rules: self.rules,
             admin_api: self.admin_api,
             agent: self.agent,
             data,

@@ -33,6 +33,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Mistake> {
     }
     let (key, storage) = settings.storage();
     check_storage(&storage).map_err(|mistake| mistake.under(key))?;
+    settings.rules.check().map_err(|mistake| mistake.under("rules"))?;
     check_query(&settings.query).map_err(|mistake| mistake.under("query"))
 }
 
