@@ -9,6 +9,7 @@
 
 mod calendar;
 mod exemplar;
+mod histogram;
 mod labels;
 mod matcher;
 mod metadata;
@@ -18,6 +19,7 @@ mod source;
 
 pub use calendar::Date;
 pub use exemplar::Exemplar;
+pub use histogram::{Bucket, Buckets, Combined, Histogram, HistogramError, ResetHint, Span, Sums};
 pub use labels::{Labels, LabelsBuilder, LabelsIter, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{MetricKind, MetricMetadata};

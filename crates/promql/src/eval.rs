@@ -173,7 +173,7 @@ fn to_matrix(series: Series, steps: Steps) -> Option<MatrixSeries> {
     for (time, value) in steps.iter().zip(series.points.iter()).filter(|(_, value)| is_present(**value)) {
         points.push(Timestamp::from_millis(time), *value);
     }
-    (!points.is_empty()).then_some(MatrixSeries { labels: series.labels, points })
+    (!points.is_empty()).then_some(MatrixSeries { labels: series.labels, points, histograms: Vec::new() })
 }
 
 impl<'q> Query<'q> {
@@ -215,7 +215,12 @@ impl<'q> Query<'q> {
                 let present = all.into_iter().filter(|series| is_present(series.points[0]));
                 Value::Vector(
                     present
-                        .map(|s| VectorSample { labels: s.labels, timestamp, value: s.points[0] })
+                        .map(|s| VectorSample {
+                            labels: s.labels,
+                            timestamp,
+                            value: s.points[0],
+                            histogram: None,
+                        })
                         .collect(),
                 )
             }
@@ -239,7 +244,7 @@ impl<'q> Query<'q> {
             charge.grow_to(held)?;
             let labels = windows.labels();
             let labels = if windows.drop_name() { self.without_name(labels) } else { labels.clone() };
-            matrix.push(MatrixSeries { labels, points });
+            matrix.push(MatrixSeries { labels, points, histograms: Vec::new() });
         }
         matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(matrix)

@@ -1,6 +1,8 @@
 //! What a query answers with.
 
-use model::{Columns, Labels, Timestamp};
+use std::sync::Arc;
+
+use model::{Columns, Histogram, Labels, Timestamp};
 
 use crate::annotation::Annotation;
 
@@ -11,8 +13,10 @@ pub struct VectorSample {
     pub labels: Labels,
     /// The time of the evaluation, not that of the sample it came from.
     pub timestamp: Timestamp,
-    /// The value; any bit pattern but the stale marker.
+    /// The value; any bit pattern but the stale marker. 0 where there is a histogram.
     pub value: f64,
+    /// The native histogram that stands in place of a value.
+    pub histogram: Option<Arc<Histogram>>,
 }
 
 /// One series over time.
@@ -20,8 +24,10 @@ pub struct VectorSample {
 pub struct MatrixSeries {
     /// Labels of the series.
     pub labels: Labels,
-    /// Points in time order; never empty.
+    /// Points in time order; empty only where there are histograms.
     pub points: Columns,
+    /// Native histograms in time order, at other times than the points.
+    pub histograms: Vec<(Timestamp, Arc<Histogram>)>,
 }
 
 /// The answer to a query.
