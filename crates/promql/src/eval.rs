@@ -12,6 +12,7 @@ mod group_key;
 mod histogram;
 mod info;
 mod label;
+mod looked_at;
 mod matching;
 mod math;
 mod over_time;
@@ -39,6 +40,7 @@ use crate::error::QueryError;
 use crate::options::Options;
 use crate::parse;
 use crate::value::{Answer, MatrixSeries, Statistics, Value, VectorSample};
+use looked_at::LookedAt;
 use series::{Series, Stream};
 
 pub(crate) type Result<T> = std::result::Result<T, QueryError>;
@@ -50,11 +52,29 @@ pub(crate) struct Steps {
     /// Milliseconds; 1 or more.
     step: i64,
     count: usize,
+    counted: Counted,
+}
+
+/// For which of the query's steps counts what is looked at here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// These steps are the query's.
+    EachStep,
+    /// It is the same at each of the query's steps, and evaluated once.
+    AllSteps,
+    /// Within a subquery, of whose result only is counted.
+    Never,
 }
 
 impl Steps {
     fn once(time: i64) -> Self {
-        Self { start: time, step: 1, count: 1 }
+        Self { start: time, step: 1, count: 1, counted: Counted::EachStep }
+    }
+
+    /// The first of them, for what is the same at all.
+    fn first(self) -> Self {
+        let counted = if self.counted == Counted::Never { Counted::Never } else { Counted::AllSteps };
+        Self { counted, ..Self::once(self.start) }
     }
 
     fn at(&self, index: usize) -> i64 {
@@ -90,6 +110,7 @@ struct Query<'q> {
     annotations: RefCell<Annotations>,
     series_read: Cell<u64>,
     samples_read: Cell<u64>,
+    looked_at: LookedAt,
 }
 
 /// Evaluates at one time.
@@ -101,8 +122,8 @@ pub(crate) fn instant(
     options: &Options,
 ) -> Result<Answer> {
     let time_ms = time.as_millis();
-    let query = Query::new(source, text, options, (time_ms, time_ms, 0));
     let steps = Steps::once(time_ms);
+    let query = Query::new(source, text, options, (time_ms, time_ms, 0)).counting(steps);
     let value = match expr.value_type() {
         ValueType::Matrix => Value::Matrix(query.raw_matrix(expr, steps)?),
         _ => query.instant_value(expr, steps, time)?,
@@ -127,7 +148,7 @@ pub(crate) fn range(
         );
         return Err(QueryError::BadParameter(message));
     }
-    let query = Query::new(source, text, options, (start_ms, end_ms, steps.step));
+    let query = Query::new(source, text, options, (start_ms, end_ms, steps.step)).counting(steps);
     let all = match query.eval(expr, steps)? {
         Evaluated::Scalar(points) => vec![Series::unlabelled(points)],
         Evaluated::Vector(stream) => query.finish(stream)?,
@@ -154,7 +175,7 @@ fn range_steps(start: i64, end: i64, step: Duration, options: &Options) -> Resul
             "exceeded maximum resolution of {shown} points per timeseries. Try decreasing the query resolution (?step=XX)"
         )));
     }
-    Ok(Steps { start, step: step_ms, count: count + 1 })
+    Ok(Steps { start, step: step_ms, count: count + 1, counted: Counted::EachStep })
 }
 
 fn group_digits(number: usize) -> String {
@@ -194,7 +215,16 @@ impl<'q> Query<'q> {
             annotations: RefCell::default(),
             series_read: Cell::new(0),
             samples_read: Cell::new(0),
+            looked_at: LookedAt::default(),
         }
+    }
+
+    /// Counts the samples that each of these steps looks at, if that is asked for.
+    fn counting(mut self, steps: Steps) -> Self {
+        if self.options.counts_samples {
+            self.looked_at = LookedAt::new(steps);
+        }
+        self
     }
 
     fn answer(self, value: Value) -> Answer {
@@ -203,7 +233,12 @@ impl<'q> Query<'q> {
             samples_read: self.samples_read.get(),
             samples_peak: self.budget.peak() as u64,
         };
-        Answer { value, annotations: self.annotations.into_inner().into_vec(), statistics }
+        Answer {
+            value,
+            annotations: self.annotations.into_inner().into_vec(),
+            statistics,
+            samples_per_step: self.looked_at.into_steps(),
+        }
     }
 
     fn instant_value(&'q self, expr: &'q Expr, steps: Steps, timestamp: Timestamp) -> Result<Value> {
@@ -257,7 +292,7 @@ impl<'q> Query<'q> {
             && expr.is_constant()
             && !matches!(expr.bare().kind, Kind::Number(_) | Kind::Selector(_))
         {
-            let once = self.eval_at_steps(expr, Steps::once(steps.start))?;
+            let once = self.eval_at_steps(expr, steps.first())?;
             return self.repeat(once, steps.count);
         }
         self.eval_at_steps(expr, steps)

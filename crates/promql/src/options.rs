@@ -68,6 +68,8 @@ pub struct Options {
     pub interrupt: Option<InterruptCheck>,
     /// Parts of the language that are not yet settled.
     pub features: Features,
+    /// Whether the answer says how many samples each step looked at; off by default.
+    pub counts_samples: bool,
 }
 
 /// Prometheus' defaults: 5 minutes, 1 minute, 50 million samples, 11,000 points; 10 million series.
@@ -81,6 +83,7 @@ impl Default for Options {
             series_max: 10_000_000,
             interrupt: None,
             features: Features::default(),
+            counts_samples: false,
         }
     }
 }

@@ -73,4 +73,7 @@ pub struct Answer {
     pub annotations: Vec<Annotation>,
     /// What it cost.
     pub statistics: Statistics,
+    /// How many samples each step looked at, as Prometheus counts them, where [`crate::Options::counts_samples`] asks for it: one entry
+    /// a step, in time order. Empty otherwise.
+    pub samples_per_step: Vec<(Timestamp, u64)>,
 }

@@ -313,6 +313,32 @@ fn every_series_is_read_once() {
 }
 
 #[test]
+fn what_each_step_looks_at_is_counted_as_prometheus_counts_it() {
+    let store = filled(2, 40);
+    let options = Options { counts_samples: true, ..options(false) };
+    let check = |expr: &str, expected: [u64; 4]| {
+        let range = (time(300_000), time(345_000), Duration::from_secs(15));
+        let answer = promql::range(&store, expr, range.0, range.1, range.2, &options).expect(expr);
+        let (times, counts): (Vec<_>, Vec<_>) = answer.samples_per_step.into_iter().unzip();
+        assert_eq!(times, [300_000, 315_000, 330_000, 345_000].map(time), "{expr}");
+        assert_eq!(counts, expected, "{expr}");
+    };
+    check("a_total", [2; 4]);
+    check("a_total offset 4m50s", [2; 4]);
+    check("a_total offset 310s", [0, 2, 2, 2]);
+    check("sum(rate(a_total[1m]))", [8; 4]);
+    check("a_total @ 0 + a_total", [4; 4]);
+    check("predict_linear(a_total[1m] @ 300, scalar(vector(time())))", [8; 4]);
+    // Of a subquery counts what it gives, not what it reads.
+    check("max_over_time(rate(a_total[2m])[1m:30s])", [4; 4]);
+    check("sum(max_over_time(a_total[1m:30s] @ 300))", [4; 4]);
+    check("vector(time())", [0; 4]);
+    check("absent_over_time(a_total[30s])", [4; 4]);
+    let instant = promql::instant(&store, "a_total[1m]", time(300_000), &options).expect("a matrix");
+    assert_eq!(instant.samples_per_step, [(time(300_000), 8)]);
+}
+
+#[test]
 fn an_interrupt_ends_the_query() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);

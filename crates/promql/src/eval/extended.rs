@@ -66,6 +66,7 @@ impl<'q> Query<'q> {
                 *point = between(&reader.columns, reference.at(at), self.lookback()).unwrap_or(ABSENT);
             }
             if points.has_any() {
+                self.count_points(reference, &points);
                 return Ok(Some(Series { labels: reader.labels().clone(), drop_name: false, points }));
             }
         }

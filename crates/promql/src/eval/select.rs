@@ -3,9 +3,9 @@
 use model::{Columns, Matcher, Selection, SeriesSet, Timestamp, is_stale};
 
 use super::series::{Series, Stream};
-use super::{Query, Result, Steps};
+use super::{Counted, Query, Result, Steps};
 use crate::ast::{At, Edge, Selector, Shift};
-use crate::budget::{ABSENT, Charge, Column};
+use crate::budget::{ABSENT, Charge, Column, is_present};
 use crate::error::QueryError;
 
 /// What a selector shows of a sample.
@@ -122,10 +122,22 @@ impl<'q> Query<'q> {
                 points.fill(value);
             }
             if points.has_any() {
+                self.count_points(reference, &points);
                 return Ok(Some(Series { labels: reader.labels().clone(), drop_name: false, points }));
             }
         }
         Ok(None)
+    }
+
+    /// Counts a sample for each step that has one.
+    pub(super) fn count_points(&self, reference: &Reference, points: &[f64]) {
+        let place = self.looked_at.place(reference.steps);
+        if place == Counted::Never {
+            return;
+        }
+        for (at, _) in points.iter().enumerate().filter(|(_, value)| is_present(**value)) {
+            self.looked_at.add(place, reference.is_fixed(), at, 1);
+        }
     }
 
     /// Opens a selection; both ends are inclusive.

@@ -7,7 +7,7 @@ use model::{Columns, Labels, Timestamp, is_stale};
 
 use super::select::{Reader, Reference};
 use super::series::{Series, Stream};
-use super::{Query, Result, Steps};
+use super::{Counted, Query, Result, Steps};
 use crate::ast::{Edge, Expr, Kind, RangeSelector, Subquery};
 use crate::budget::is_present;
 use crate::error::QueryError;
@@ -36,6 +36,7 @@ pub(super) struct Windows<'q> {
     reference: Reference,
     range: i64,
     edge: Edge,
+    counted: Counted,
     /// The samples in the last window that was asked for.
     from: usize,
     to: usize,
@@ -73,7 +74,8 @@ impl<'q> Query<'q> {
         let from = reference.first().saturating_sub(millis).saturating_sub(before).saturating_add(1);
         let reader = self.reader(&range.selector.matchers, from, reference.last().saturating_add(after))?;
         let origin = Origin::Selector(reader);
-        Ok(Windows { query: self, origin, reference, range: millis, edge, from: 0, to: 0 })
+        let counted = self.looked_at.place(steps);
+        Ok(Windows { query: self, origin, reference, range: millis, edge, counted, from: 0, to: 0 })
     }
 
     fn subquery_windows(&'q self, subquery: &'q Subquery, steps: Steps) -> Result<Windows<'q>> {
@@ -87,7 +89,8 @@ impl<'q> Query<'q> {
         let stream: Stream<'q> =
             if inner.count == 0 { Box::new(std::iter::empty()) } else { self.vector(&subquery.expr, inner)? };
         let origin = Origin::Subquery { stream, steps: inner, current: None, samples: Columns::default() };
-        Ok(Windows { query: self, origin, reference, range, edge: Edge::Open, from: 0, to: 0 })
+        let counted = self.looked_at.place(steps);
+        Ok(Windows { query: self, origin, reference, range, edge: Edge::Open, counted, from: 0, to: 0 })
     }
 }
 
@@ -97,7 +100,7 @@ fn inner_steps(reference: &Reference, range: i64, step: i64) -> Steps {
     let first = open.div_euclid(step).saturating_add(1).saturating_mul(step);
     let span = reference.last().checked_sub(first).filter(|span| *span >= 0);
     let count = span.map_or(0, |span| usize::try_from(span / step).unwrap_or(usize::MAX).saturating_add(1));
-    Steps { start: first, step, count }
+    Steps { start: first, step, count, counted: Counted::Never }
 }
 
 impl<'q> Windows<'q> {
@@ -172,6 +175,7 @@ impl<'q> Windows<'q> {
             from += 1;
         }
         (self.from, self.to) = (from, to);
+        self.query.looked_at.add(self.counted, self.is_fixed(), index, to - from);
         let samples = self.samples();
         Window { times: &samples.timestamps[from..to], values: &samples.values[from..to], start, end }
     }
@@ -187,6 +191,7 @@ impl<'q> Windows<'q> {
             samples.timestamps.partition_point(|time| time.as_millis() <= start.saturating_sub(lookback));
         let to = samples.timestamps.partition_point(|time| time.as_millis() <= until);
         let to = to.max(from);
+        self.query.looked_at.add(self.counted, self.is_fixed(), index, to - from);
         Window { times: &samples.timestamps[from..to], values: &samples.values[from..to], start, end }
     }
 }
