@@ -26,6 +26,7 @@ mod query;
 mod reply;
 mod series;
 mod shown;
+mod statistics;
 mod status;
 #[cfg(test)]
 mod tests;

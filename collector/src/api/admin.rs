@@ -16,10 +16,7 @@ use crate::state::{AppState, now};
 /// leave the disk when their blocks are compacted.
 pub(super) async fn delete_series(admin: Administrator, params: Params) -> Response {
     let run = async {
-        let selectors = params.selectors()?;
-        if selectors.is_empty() {
-            return Err(ApiError::BadData("no match[] parameter provided".into()));
-        }
+        let selectors = params.required_selectors()?;
         let (start, end) = (params.time("start", Timestamp::MIN)?, params.time("end", Timestamp::MAX)?);
         if end < start {
             return Err(ApiError::parameter("end", "end timestamp must not be before start time"));

@@ -21,10 +21,10 @@ pub(super) async fn exemplars(
     let run = async {
         let (start, end) = (params.time("start", Timestamp::MIN)?, params.time("end", Timestamp::MAX)?);
         if end < start {
-            return Err(ApiError::parameter("end", "end timestamp must not be before start timestamp"));
+            return Err(ApiError::BadData("end timestamp must not be before start timestamp".into()));
         }
         let query = promql::parse(params.get("query").unwrap_or_default())
-            .map_err(|error| ApiError::parameter("query", error))?;
+            .map_err(|error| ApiError::BadData(error.to_string()))?;
         let deadline = tokio::time::Instant::now() + timeout.get();
         in_turn(&turns, deadline, move || {
             let found = reader.exemplars(query.selectors(), start, end)?;

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use model::{Columns, Labels, Timestamp};
+use model::{Bucket, Columns, Histogram, Labels, Timestamp};
 use promql::{Answer, Value};
 
 /// A text with its quotes and escapes.
@@ -80,8 +80,43 @@ fn push_points(out: &mut String, points: &Columns) {
     out.push(']');
 }
 
-/// An answer: `{"resultType":…,"result":…}`, with statistics where they were asked for.
-pub(super) fn push_answer(out: &mut String, answer: &Answer, with_statistics: bool) {
+/// `[time, {"count", "sum", "buckets"}]`; a bucket that has observations is `[bounds, lower, upper, count]`.
+fn push_histogram(out: &mut String, time: Timestamp, histogram: &Histogram) {
+    out.push('[');
+    push_time(out, time);
+    out.push_str(",{\"count\":\"");
+    push_number(out, histogram.count);
+    out.push_str("\",\"sum\":\"");
+    push_number(out, histogram.sum);
+    out.push('"');
+    let buckets = histogram.buckets();
+    if !buckets.is_empty() {
+        out.push_str(",\"buckets\":");
+        push_list(out, &buckets, push_bucket);
+    }
+    out.push_str("}]");
+}
+
+fn push_bucket(out: &mut String, bucket: &Bucket) {
+    // Which of the two bounds belong to it.
+    let bounds = match (bucket.lower_inclusive, bucket.upper_inclusive) {
+        (false, true) => '0',
+        (true, false) => '1',
+        (false, false) => '2',
+        (true, true) => '3',
+    };
+    out.push('[');
+    out.push(bounds);
+    for value in [bucket.lower, bucket.upper, bucket.count] {
+        out.push_str(",\"");
+        push_number(out, value);
+        out.push('"');
+    }
+    out.push(']');
+}
+
+/// An answer: `{"resultType":…,"result":…}`; `push_more` may push further members, each with its comma before it.
+pub(super) fn push_answer(out: &mut String, answer: &Answer, push_more: impl FnOnce(&mut String)) {
     let kind = match &answer.value {
         Value::Scalar { .. } => "scalar",
         Value::String { .. } => "string",
@@ -90,11 +125,7 @@ pub(super) fn push_answer(out: &mut String, answer: &Answer, with_statistics: bo
     };
     write!(out, "{{\"resultType\":\"{kind}\",\"result\":").expect("a String takes everything");
     push_value(out, &answer.value);
-    if with_statistics {
-        let (read, peak) = (answer.statistics.samples_read, answer.statistics.samples_peak);
-        write!(out, ",\"stats\":{{\"samples\":{{\"totalQueryableSamples\":{read},\"peakSamples\":{peak}}}}}")
-            .expect("a String takes everything");
-    }
+    push_more(out);
     out.push('}');
 }
 
@@ -102,24 +133,39 @@ fn push_value(out: &mut String, value: &Value) {
     match value {
         Value::Scalar { timestamp, value } => push_point(out, *timestamp, *value),
         Value::String { timestamp, value } => {
-            out.push('[');
-            push_time(out, *timestamp);
-            out.push(',');
+            // The one place where Prometheus writes a time as any other number.
+            write!(out, "[{},", timestamp.as_seconds()).expect("a String takes everything");
             push_text(out, value);
             out.push(']');
         }
         Value::Vector(samples) => push_list(out, samples, |out, sample| {
             out.push_str("{\"metric\":");
             push_labels(out, &sample.labels);
-            out.push_str(",\"value\":");
-            push_point(out, sample.timestamp, sample.value);
+            match &sample.histogram {
+                Some(histogram) => {
+                    out.push_str(",\"histogram\":");
+                    push_histogram(out, sample.timestamp, histogram);
+                }
+                None => {
+                    out.push_str(",\"value\":");
+                    push_point(out, sample.timestamp, sample.value);
+                }
+            }
             out.push('}');
         }),
         Value::Matrix(series) => push_list(out, series, |out, series| {
             out.push_str("{\"metric\":");
             push_labels(out, &series.labels);
-            out.push_str(",\"values\":");
-            push_points(out, &series.points);
+            if !series.points.is_empty() || series.histograms.is_empty() {
+                out.push_str(",\"values\":");
+                push_points(out, &series.points);
+            }
+            if !series.histograms.is_empty() {
+                out.push_str(",\"histograms\":");
+                push_list(out, &series.histograms, |out, (time, histogram)| {
+                    push_histogram(out, *time, histogram)
+                });
+            }
             out.push('}');
         }),
     }
@@ -149,6 +195,23 @@ mod tests {
         check(f64::INFINITY, "+Inf");
         check(f64::NEG_INFINITY, "-Inf");
         check(f64::MAX, "1.7976931348623157e+308");
+    }
+
+    #[test]
+    fn histograms_are_written_with_the_bounds_of_their_buckets() {
+        let histogram: Histogram =
+            "{{schema:0 count:9.5 sum:-2 z_bucket:2 z_bucket_w:0.5 buckets:[3 0 1.5] n_buckets:[3]}}"
+                .parse()
+                .expect("a histogram");
+        let mut out = String::new();
+        push_histogram(&mut out, Timestamp::from_millis(1500), &histogram);
+        assert_eq!(
+            out,
+            r#"[1.500,{"count":"9.5","sum":"-2","buckets":[[1,"-1","-0.5","3"],[3,"-0.5","0.5","2"],[0,"0.5","1","3"],[0,"2","4","1.5"]]}]"#
+        );
+        let mut out = String::new();
+        push_histogram(&mut out, Timestamp::from_millis(0), &"{{}}".parse().expect("a histogram"));
+        assert_eq!(out, r#"[0,{"count":"0","sum":"0"}]"#);
     }
 
     #[test]

@@ -17,13 +17,20 @@ pub(super) async fn metadata(reader: Reader, params: Params) -> Response {
 }
 
 fn find(reader: &Reader, params: &Params) -> Result<Vec<(String, Vec<MetricMetadata>)>, ApiError> {
-    let per_metric = params.limit("limit_per_metric")?;
-    let mut families = reader.metadata(params.get("metric"), params.limit("limit")?)?;
+    let (limit, per_metric) = (count(params, "limit")?, count(params, "limit_per_metric")?);
+    let mut families = reader.metadata(params.get("metric"), limit)?;
     families.retain(|(_, entries)| !entries.is_empty());
     if per_metric > 0 {
         families.iter_mut().for_each(|(_, entries)| entries.truncate(per_metric));
     }
     Ok(families)
+}
+
+/// A count; what is negative sets no bound, as in Prometheus.
+fn count(params: &Params, name: &str) -> Result<usize, ApiError> {
+    let Some(text) = params.get(name) else { return Ok(0) };
+    let number = text.parse::<i64>().map_err(|_| ApiError::BadData(format!("{name} must be a number")))?;
+    Ok(usize::try_from(number).unwrap_or(0))
 }
 
 fn object(families: &[(String, Vec<MetricMetadata>)]) -> String {

@@ -1,5 +1,7 @@
 //! Parameters of a request: URL and form merged, the form first, as Go's `FormValue` has it.
 
+use std::num::IntErrorKind;
+
 use axum::extract::{FromRequest, Request};
 use axum::response::Response;
 use bytes::Bytes;
@@ -76,31 +78,54 @@ impl Params {
 
     /// A duration, if the parameter is given.
     pub(super) fn duration(&self, name: &str) -> Result<Option<std::time::Duration>, ApiError> {
-        let read = |text| parse_duration(text).ok_or_else(|| bad(name, text, "a valid duration"));
+        let read = |text| parse_duration(text).map_err(|why| ApiError::parameter(name, why));
         self.get(name).map(read).transpose()
     }
 
-    /// A count; 0 and absence mean no limit.
+    /// A duration that must be given.
+    pub(super) fn required_duration(&self, name: &str) -> Result<std::time::Duration, ApiError> {
+        parse_duration(self.get(name).unwrap_or_default()).map_err(|why| ApiError::parameter(name, why))
+    }
+
+    /// A count; 0 and absence mean no limit. What is wrong is said in Go's words, which Prometheus repeats.
     pub(super) fn limit(&self, name: &str) -> Result<usize, ApiError> {
         let Some(text) = self.get(name) else { return Ok(0) };
-        text.parse().map_err(|_| {
-            ApiError::parameter(name, format!("{:?} must be a whole number of 0 or more", shown(text)))
-        })
+        let wrong = match text.parse::<i64>() {
+            Ok(count) => match usize::try_from(count) {
+                Ok(count) => return Ok(count),
+                Err(_) => "limit must be non-negative".to_owned(),
+            },
+            Err(error) if matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => {
+                format!("strconv.Atoi: parsing {:?}: value out of range", shown(text))
+            }
+            Err(_) => format!("strconv.Atoi: parsing {:?}: invalid syntax", shown(text)),
+        };
+        Err(ApiError::parameter(name, wrong))
+    }
+
+    /// The selectors under `match[]`, of which there must be one; an error names the parameter.
+    pub(super) fn required_selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        if self.all("match[]").next().is_none() {
+            return Err(ApiError::BadData("no match[] parameter provided".into()));
+        }
+        self.selectors().map_err(|error| ApiError::parameter("match[]", error))
     }
 
     /// The selectors under `match[]`.
     pub(super) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        let invalid = |error: String| ApiError::parameter("match[]", error);
         let mut selectors = Vec::new();
         for text in self.all("match[]") {
             if selectors.len() >= SELECTORS_MAX {
-                return Err(invalid(format!("more than {SELECTORS_MAX} selectors")));
+                return Err(ApiError::BadData(format!("more than {SELECTORS_MAX} selectors in match[]")));
             }
-            let matchers = promql::parse_matchers(text).map_err(|error| invalid(error.to_string()))?;
-            if matchers.iter().all(Matcher::matches_absent) {
-                return Err(invalid("match[] must contain at least one non-empty matcher".into()));
-            }
-            selectors.push(matchers);
+            selectors.push(promql::parse_matchers(text).map_err(|error| {
+                // Of this one Prometheus says where it stands by the parameter's name.
+                let text = match error.message.strip_prefix("vector selector must contain") {
+                    Some(rest) => format!("match[] must contain{rest}"),
+                    None => error.to_string(),
+                };
+                ApiError::BadData(text)
+            })?);
         }
         Ok(selectors)
     }
@@ -184,7 +209,9 @@ mod tests {
     fn a_selector_that_selects_everything_is_refused() {
         let error =
             Params::from_text("match[]=%7Bjob%3D~%22.*%22%7D").selectors().expect_err("matches everything");
-        assert!(error.to_string().contains("match[]"), "{error}");
+        assert_eq!(error.to_string(), "match[] must contain at least one non-empty matcher");
+        let error = Params::from_text("match[]=%7B").required_selectors().expect_err("open").to_string();
+        assert!(error.starts_with("invalid parameter \"match[]\": 1:2: parse error: "), "{error}");
         assert_eq!(Params::from_text("match[]=up&match[]=down").selectors().expect("two").len(), 2);
     }
 
@@ -194,6 +221,13 @@ mod tests {
             Params::from_text("time=soon").time("time", Timestamp::MIN).expect_err("no time").to_string();
         let expected = r#"invalid parameter "time": invalid time value for 'time': cannot parse "soon" to a valid timestamp"#;
         assert_eq!(error, expected);
-        assert!(Params::from_text("limit=-1").limit("limit").is_err());
+        let limit = |text| Params::from_text(text).limit("limit").map_err(|error| error.to_string());
+        let wrong = |why: &str| Err(format!("invalid parameter \"limit\": {why}"));
+        assert_eq!(limit("limit=7"), Ok(7));
+        assert_eq!(limit("limit=-1"), wrong("limit must be non-negative"));
+        assert_eq!(limit("limit=abc"), wrong("strconv.Atoi: parsing \"abc\": invalid syntax"));
+        let huge = "99999999999999999999";
+        let why = format!("strconv.Atoi: parsing \"{huge}\": value out of range");
+        assert_eq!(limit(&format!("limit={huge}")), wrong(&why));
     }
 }

@@ -11,6 +11,8 @@ use promql::{Answer, Interrupt, Options, Severity, Value};
 
 use super::params::Params;
 use super::reply::{self, ApiError};
+use super::statistics::{self, Times, Told};
+use super::time::parse_duration;
 use super::{Config, Reader, TRUNCATED, Turns, in_turn, json};
 use crate::state::{AppState, now};
 
@@ -23,6 +25,7 @@ pub(super) async fn instant(
 ) -> Response {
     let config = state.settings.load().query;
     let run = async {
+        params.limit("limit")?;
         let at = params.time("time", now())?;
         let query = params.get("query").unwrap_or_default().to_owned();
         run(&turns, &config, &params, move |options| promql::instant(&*reader.source, &query, at, options))
@@ -40,16 +43,15 @@ pub(super) async fn range(
 ) -> Response {
     let config = state.settings.load().query;
     let run = async {
+        params.limit("limit")?;
         let (start, end) = (params.required_time("start")?, params.required_time("end")?);
         if end < start {
             return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
         }
-        let negative =
-            params.get("step").and_then(|step| step.parse().ok()).is_some_and(|step: f64| step <= 0.0);
-        if negative {
+        let step = params.required_duration("step")?;
+        if step.as_millis() == 0 {
             return Err(bad_step());
         }
-        let step = params.duration("step")?.filter(|step| step.as_millis() > 0).ok_or_else(bad_step)?;
         check_resolution(end.millis_since(start), step)?;
         let query = params.get("query").unwrap_or_default().to_owned();
         let evaluate =
@@ -91,10 +93,15 @@ async fn run(
     params: &Params,
     evaluate: impl FnOnce(&Options) -> Result<Answer, promql::QueryError> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let (limit, with_statistics, gzip) = (params.limit("limit")?, params.get("stats").is_some(), params.gzip);
+    let (limit, gzip) = (params.limit("limit")?, params.gzip);
+    let told = Told::by(params.get("stats"));
     let timeout = params.duration("timeout")?.unwrap_or(config.timeout.get()).min(config.timeout.get());
-    let lookback = params.duration("lookback_delta")?.filter(|lookback| !lookback.is_zero());
-    let deadline = Instant::now() + timeout;
+    let lookback = params.get("lookback_delta").map(parse_duration).transpose();
+    let lookback = lookback
+        .map_err(|why| ApiError::BadData(format!("error parsing lookback delta duration: {why}")))?
+        .filter(|lookback| !lookback.is_zero());
+    let asked = Instant::now();
+    let deadline = asked + timeout;
     let gone = Gone(Arc::default());
     let flag = Arc::clone(&gone.0);
     let options = Options {
@@ -107,15 +114,21 @@ async fn run(
             }
             (Instant::now() >= deadline).then_some(Interrupt::TimedOut)
         })),
+        counts_samples: told != Told::Nothing,
         ..Options::default()
     };
-    let work = move || Ok(reply(evaluate(&options)?, limit, with_statistics, gzip));
+    let work = move || {
+        let begun = Instant::now();
+        let answer = evaluate(&options)?;
+        let times = Times { waited: begun - asked, evaluated: begun.elapsed() };
+        Ok(reply(answer, limit, told, times, gzip))
+    };
     let reply = in_turn(turns, deadline.into(), work).await;
     drop(gone);
     reply
 }
 
-fn reply(mut answer: Answer, limit: usize, with_statistics: bool, gzip: bool) -> Response {
+fn reply(mut answer: Answer, limit: usize, told: Told, times: Times, gzip: bool) -> Response {
     let cut = truncate(&mut answer.value, limit);
     let texts = |severity| {
         let wanted = answer.annotations.iter().filter(move |annotation| annotation.severity == severity);
@@ -126,7 +139,7 @@ fn reply(mut answer: Answer, limit: usize, with_statistics: bool, gzip: bool) ->
         warnings.push(TRUNCATED.to_owned());
     }
     reply::success_with(&warnings, &texts(Severity::Info), gzip, |data| {
-        json::push_answer(data, &answer, with_statistics);
+        json::push_answer(data, &answer, |out| statistics::push(out, &answer, told, times));
     })
 }
 

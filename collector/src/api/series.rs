@@ -2,7 +2,8 @@
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use model::{Labels, Matcher, Selection, SourceError, Timestamp};
 
 use super::params::Params;
@@ -31,6 +32,9 @@ pub(super) async fn label_values(
     params: Params,
 ) -> Response {
     let name = unescape(&name);
+    if name.is_empty() {
+        return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+    }
     let source = reader.source;
     let find = move |wanted: &[Selection<'_>], limit| source.label_values(&name, wanted, limit);
     list(&state, &turns, &params, false, find, |out, value| json::push_text(out, value)).await
@@ -82,15 +86,10 @@ struct Wanted {
 
 impl Wanted {
     fn read(params: &Params, needs_selector: bool, items_max: usize) -> Result<Self, ApiError> {
-        let selectors = params.selectors()?;
-        if needs_selector && selectors.is_empty() {
-            return Err(ApiError::BadData("no match[] parameter provided".into()));
-        }
+        let limit = params.limit("limit")?;
         let (start, end) = (params.time("start", Timestamp::MIN)?, params.time("end", Timestamp::MAX)?);
-        if end < start {
-            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
-        }
-        Ok(Self { selectors, start, end, limit: params.limit("limit")?, items_max })
+        let selectors = if needs_selector { params.required_selectors()? } else { params.selectors()? };
+        Ok(Self { selectors, start, end, limit, items_max })
     }
 
     /// The items, and the warning that there are more where the limit cut them.
@@ -98,6 +97,10 @@ impl Wanted {
         &self,
         find: impl FnOnce(&[Selection<'_>], usize) -> Result<Vec<T>, SourceError>,
     ) -> Result<(Vec<T>, Vec<String>), ApiError> {
+        // A time that ends before it begins holds nothing, as in Prometheus.
+        if self.end < self.start {
+            return Ok((Vec::new(), Vec::new()));
+        }
         let every: &[Vec<Matcher>] = &[Vec::new()];
         let selectors = if self.selectors.is_empty() { every } else { &self.selectors };
         let selection = |matchers| Selection { matchers, start: self.start, end: self.end };

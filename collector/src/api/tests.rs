@@ -144,8 +144,11 @@ async fn queries_answer_to_the_letter() {
         r#"{"status":"success","data":{"groups":[]}}"#,
     );
     Served::is(served.get("/api/v1/alerts").await, 200, r#"{"status":"success","data":{"alerts":[]}}"#);
-    let (_, with_statistics) = served.get(&format!("/api/v1/query?query=up&time={seconds}&stats=all")).await;
-    assert!(with_statistics.contains(r#""totalQueryableSamples":2"#), "{with_statistics}");
+    Served::is(
+        served.get("/api/v1/query?query=%22a%22&time=4.5").await,
+        200,
+        r#"{"status":"success","data":{"resultType":"string","result":[4.5,"a"]}}"#,
+    );
     served.stop().await;
 }
 
@@ -200,6 +203,27 @@ async fn the_collector_says_how_it_was_started() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_query_cost_is_told_where_it_is_asked_for() {
+    let at = whole_second();
+    let seconds = at.as_millis() / 1000;
+    let served = Served::start(at).await;
+    let stats = async |parameters: String| {
+        let (status, text) = served.get(&format!("/api/v1/{parameters}")).await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["data"]["stats"].take()
+    };
+    assert!(stats(format!("query?query=up&time={seconds}")).await.is_null());
+    let sums = stats(format!("query?query=up&time={seconds}&stats=true")).await;
+    assert_eq!(sums["samples"]["totalQueryableSamples"], 2);
+    assert!(sums["samples"].get("totalQueryableSamplesPerStep").is_none(), "{sums}");
+    assert!(sums["timings"]["execTotalTime"].as_f64() > Some(0.0), "{sums}");
+    let (start, step) = (seconds - 15, seconds);
+    let each = stats(format!("query_range?query=up&start={start}&end={seconds}&step=15&stats=all")).await;
+    assert_eq!(each["samples"]["totalQueryableSamplesPerStep"], serde_json::json!([[start, 0], [step, 2]]));
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mistakes_are_answered_as_prometheus_does() {
     let served = Served::start(whole_second()).await;
     let bad = |text: &str| format!(r#"{{"status":"error","errorType":"bad_data","error":"{text}"}}"#);
@@ -222,6 +246,54 @@ async fn mistakes_are_answered_as_prometheus_does() {
         served.get("/api/v1/query_range?query=up&start=2&end=1&step=1").await,
         400,
         &bad(r#"invalid parameter \"end\": end timestamp must not be before start time"#),
+    );
+    for (parameters, why) in [
+        (
+            "query?query=up&lookback_delta=x",
+            r#"error parsing lookback delta duration: cannot parse \"x\" to a valid duration"#,
+        ),
+        (
+            "query?query=up&timeout=x",
+            r#"invalid parameter \"timeout\": cannot parse \"x\" to a valid duration"#,
+        ),
+        (
+            "query?query=up%7B&limit=x&time=x",
+            r#"invalid parameter \"limit\": strconv.Atoi: parsing \"x\": invalid syntax"#,
+        ),
+        (
+            "query_range?query=up&start=0&end=1",
+            r#"invalid parameter \"step\": cannot parse \"\" to a valid duration"#,
+        ),
+        (
+            "query_range?query=up&start=0&end=1&step=1e30",
+            r#"invalid parameter \"step\": cannot parse \"1e30\" to a valid duration. It overflows int64"#,
+        ),
+        (
+            "query_range?query=up%5B5m%5D&start=0&end=1&step=1",
+            r#"invalid parameter \"query\": invalid expression type \"range vector\" for range query, must be Scalar or instant Vector"#,
+        ),
+        ("query_exemplars?query=up&start=2&end=1", "end timestamp must not be before start timestamp"),
+        ("labels?match[]=%7Ba=~%22.*%22%7D", "match[] must contain at least one non-empty matcher"),
+        (
+            "series?match[]=%7B%7D",
+            r#"invalid parameter \"match[]\": match[] must contain at least one non-empty matcher"#,
+        ),
+        ("metadata?limit=x", "limit must be a number"),
+    ] {
+        Served::is(served.get(&format!("/api/v1/{parameters}")).await, 400, &bad(why));
+    }
+    let (status, text) = served.get("/api/v1/query?query=up&timeout=-1").await;
+    assert!(status == 503 && text.contains(r#""errorType":"timeout""#), "{text}");
+    for empty in ["labels?start=2&end=1", "series?match[]=up&start=2&end=1"] {
+        let answer = served.get(&format!("/api/v1/{empty}")).await;
+        Served::is(answer, 200, r#"{"status":"success","data":[]}"#);
+    }
+    Served::is(served.get("/api/v1/label//values").await, 404, "404 page not found\n");
+    // What no parameter is called is not looked at.
+    Served::is(
+        served.get("/api/v1/query?query=1&time=4&custom=x&x").await,
+        200,
+        r#"{"status":"success","data":{"resultType":"scalar","result":[4,"1"]}}"#,
     );
     Served::is(
         served.get("/api/v1/query_range?query=up&start=0&end=11001&step=1").await,

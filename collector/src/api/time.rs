@@ -26,12 +26,28 @@ pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     i64::try_from(millis).ok().map(Timestamp::from_millis)
 }
 
-/// Seconds with fraction (`0.5`, `15`) or with units (`1m30s`).
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+/// Why a text is no duration, in Prometheus' words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoDuration {
+    /// It is something else.
+    #[error("cannot parse {0:?} to a valid duration")]
+    Syntax(String),
+    /// Nanoseconds in 64 bits do not hold it.
+    #[error("cannot parse {0:?} to a valid duration. It overflows int64")]
+    Overflow(String),
+}
+
+/// Seconds with fraction (`0.5`, `15`, `-1`) or with units (`1m30s`). What is negative is zero: so long nobody waits.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, NoDuration> {
+    let shown = || text.chars().take(100).collect();
     if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
+        let fits = (seconds * 1e9).abs() < i64::MAX as f64;
+        return match Duration::try_from_secs_f64(seconds.max(0.0)) {
+            Ok(duration) if fits => Ok(duration),
+            _ => Err(NoDuration::Overflow(shown())),
+        };
     }
-    text.parse().ok().map(Span::get)
+    text.parse().map(Span::get).map_err(|_| NoDuration::Syntax(shown()))
 }
 
 /// A time as RFC 3339 in UTC, with milliseconds where they are not zero; times beyond the calendar are its ends.
@@ -74,10 +90,14 @@ mod tests {
 
     #[test]
     fn durations_in_both_forms() {
-        assert_eq!(parse_duration("1m30s"), Some(Duration::from_secs(90)));
-        assert_eq!(parse_duration("0.5"), Some(Duration::from_millis(500)));
-        for bad in ["", "-1", "soon", "NaN", "1e300"] {
-            assert_eq!(parse_duration(bad), None, "{bad:?}");
+        assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("-1"), Ok(Duration::ZERO));
+        for bad in ["", "soon", "-1m"] {
+            assert_eq!(parse_duration(bad), Err(NoDuration::Syntax(bad.into())));
+        }
+        for bad in ["NaN", "1e300", "-1e300", "9223372037"] {
+            assert_eq!(parse_duration(bad), Err(NoDuration::Overflow(bad.into())));
         }
     }
 }
