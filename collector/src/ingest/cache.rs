@@ -32,6 +32,9 @@ const ENCODINGS_FREE: usize = 4096;
 /// What the store forgot is looked for this often; a sender that writes to such a series again makes it sooner.
 const FOLLOW_EVERY_MS: i64 = 10_000;
 
+/// A clock that is behind the latest request by more than this was set back. An allowance fills up within it.
+const SET_BACK_MS: i64 = 60_000;
+
 /// Who sends: the name of its page in the ledger, and what its series are stamped with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -77,7 +80,10 @@ impl Allowance {
         let limit = a_minute as f64;
         let passed = self.at.map_or(0, |before| at.millis_since(before)).max(0) as f64;
         self.used = (self.used - passed * limit / 60_000.0).max(0.0);
-        self.at = Some(self.at.map_or(at, |before| before.max(at)));
+        // A request that waited has an earlier time than one that did not, and gives nothing twice. Earlier by more than that is a clock
+        // that was ahead and was set right: waiting for it to come there again would take as long as it was wrong.
+        let is_set_back = |before: Timestamp| before.millis_since(at) > SET_BACK_MS;
+        self.at = Some(self.at.map_or(at, |before| if is_set_back(before) { at } else { before.max(at) }));
         let fits = self.used + 1.0 <= limit;
         self.used += f64::from(u8::from(fits));
         fits
@@ -396,5 +402,15 @@ mod tests {
         assert!(may(1) && !may(1), "and one a second");
         assert!(!may(0), "a clock that goes back gives nothing");
         assert!((0..60).all(|_| may(120)) && !may(120), "never more than a minute's");
+    }
+
+    /// Nothing came back until the clock was again where it had been by mistake: for years, or until a restart.
+    #[test]
+    fn an_allowance_outlives_a_clock_that_was_years_ahead() {
+        let cache = cache();
+        let ahead = NOW + std::time::Duration::from_secs(5 * 365 * 86_400);
+        assert!(cache.may_add(ahead, 60));
+        assert!((0..59).all(|_| cache.may_add(NOW, 60)) && !cache.may_add(NOW, 60), "what was used is used");
+        assert!(cache.may_add(NOW + std::time::Duration::from_secs(1), 60));
     }
 }

@@ -61,7 +61,7 @@ impl Absent {
 
     /// Whether nobody waits for them any more.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
-        !self.hashes.is_empty() && now >= self.until
+        !self.hashes.is_empty() && !is_awaited(self.until, now)
     }
 
     pub(super) fn end(&mut self, now: Timestamp) {
@@ -69,6 +69,13 @@ impl Absent {
             self.hashes = HashSet::new();
         }
     }
+}
+
+/// Whether what is expected until a time is expected now. A clock that was ahead at the start and was set right is far before that time,
+/// and nobody waits for years.
+fn is_awaited(until: Timestamp, now: Timestamp) -> bool {
+    let left = until.millis_since(now);
+    left > 0 && left <= 2 * EXPECTED_FOR.as_millis() as i64
 }
 
 fn hash(key: &[u8; 16], labels: &[u8]) -> u64 {
@@ -129,7 +136,7 @@ impl Roll {
         now: Timestamp,
     ) -> std::io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
-        let missed = self.senders.iter().filter(|_| now < self.until);
+        let missed = self.senders.iter().filter(|_| is_awaited(self.until, now));
         let missed = missed.map(|(name, hashes)| (name.as_str(), hashes.iter().copied().collect()));
         let here = senders.iter().map(|(name, hashes)| (name.as_str(), hashes.clone()));
         let bytes = to_bytes(&self.key, missed.chain(here));
@@ -225,6 +232,27 @@ mod tests {
         assert_eq!(absent.len(), 1);
         absent.end(NOW + EXPECTED_FOR);
         assert_eq!(absent.len(), 0);
+    }
+
+    /// They counted against the limits for as long as the clock had been ahead.
+    #[test]
+    fn a_clock_that_was_years_ahead_at_the_start_keeps_nobody_waiting_for_years() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut roll = Roll::open(&RealDisk, folder.path(), NOW);
+        let hashes = vec![roll.hash(b"one")];
+        roll.write(&RealDisk, &[("a".into(), hashes.clone()), ("b".into(), hashes)], NOW).expect("written");
+        let ahead = NOW + Duration::from_secs(5 * 365 * 86_400);
+        roll = Roll::open(&RealDisk, folder.path(), ahead);
+        let mut absent = roll.take("a");
+        assert_eq!((absent.is_over(ahead), absent.is_over(NOW)), (false, true));
+        absent.end(NOW);
+        assert_eq!(absent.len(), 0);
+        roll.write(&RealDisk, &[], NOW).expect("written");
+        assert_eq!(Roll::open(&RealDisk, folder.path(), NOW).take("b").len(), 0);
+        // Set back by a little right after the start: they are still expected.
+        let mut roll = Roll::open(&RealDisk, folder.path(), NOW);
+        roll.senders = [("a".to_owned(), [1].into())].into();
+        assert!(!roll.take("a").is_over(NOW - Duration::from_secs(1800)));
     }
 
     #[test]

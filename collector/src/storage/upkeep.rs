@@ -3,12 +3,21 @@
 //! In: the store, the budget. Out: log lines. The first is woken by the store itself, else it looks every ten seconds; what it
 //! does must be done however much is going on. The second stays within [`Compaction`]'s budget: it rests after each piece of
 //! work for as long as the bytes or the processor's time of that piece ask for, whichever is longer. Both end within a moment of
-//! [`Upkeep::stop`]; a compaction that is given up leaves nothing behind and begins anew at the next start.
+//! [`Upkeep::stop`]; a compaction that is given up leaves nothing behind and begins anew at the next start. A mistake of ours (a panic)
+//! in a piece of work is said like any other fault, and the work is tried again: a thread that ended in silence would let memory and
+//! disk fill up.
+//!
+//! The store is told the time that [`Clock`] believes: a clock that leaps ahead is not believed at once, because retention cannot be
+//! undone, and the collector's own samples bear the leapt time, too.
 
+use std::any::Any;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use model::Timestamp;
 use telemetry::summary::{Say, Summary};
 use tsdb::{Pace, Store, StoreError};
 
@@ -27,6 +36,10 @@ const AFTER_FAILURE: Duration = Duration::from_secs(60);
 const SAY_EVERY: Duration = Duration::from_secs(600);
 /// Time that was not used in which no more work is done than this much of it would allow.
 const CREDIT_MAX: Duration = Duration::from_secs(1);
+/// A clock that goes on by this much more than time does has leapt.
+const LEAP: Duration = Duration::from_secs(24 * 3600);
+/// After so long a leap is believed: long enough that somebody who is told of it can set the clock right.
+const BELIEVED_AFTER: Duration = Duration::from_secs(6 * 3600);
 
 /// Set once, at the end.
 #[derive(Default)]
@@ -68,13 +81,14 @@ impl Upkeep {
     pub fn start(store: &Arc<Store>, budget: Compaction) -> std::io::Result<Self> {
         let mut upkeep =
             Self { stop: Arc::default(), budget: Arc::new(Mutex::new(budget)), threads: Vec::new() };
-        let (maintained, stop) = (Arc::clone(store), Arc::clone(&upkeep.stop));
+        let clock = Arc::new(Mutex::new(Clock::new(state::now())));
+        let (maintained, stop, time) = (Arc::clone(store), Arc::clone(&upkeep.stop), Arc::clone(&clock));
         let thread = std::thread::Builder::new().name("store upkeep".into());
-        upkeep.threads.push(thread.spawn(move || maintain(&maintained, &stop))?);
+        upkeep.threads.push(thread.spawn(move || maintain(&maintained, &stop, &time))?);
         let (compacted, stop, budget) =
             (Arc::clone(store), Arc::clone(&upkeep.stop), Arc::clone(&upkeep.budget));
         let thread = std::thread::Builder::new().name("store compaction".into());
-        upkeep.threads.push(thread.spawn(move || compact(&compacted, &stop, &budget))?);
+        upkeep.threads.push(thread.spawn(move || compact(&compacted, &stop, &budget, &clock))?);
         Ok(upkeep)
     }
 
@@ -119,7 +133,7 @@ impl Said {
         }
     }
 
-    fn fault(&mut self, error: &StoreError) {
+    fn fault(&mut self, error: &impl Display) {
         match self.summary.fault(self.began.elapsed()) {
             Say::First => tracing::error!("cannot {}: {error}", self.what),
             Say::Again { times } => {
@@ -130,7 +144,75 @@ impl Said {
     }
 }
 
-fn maintain(store: &Store, stop: &Stop) {
+/// Why a piece of work came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A panic, in its words.
+    #[error("a mistake of ours, please report it: {0}")]
+    Mistake(String),
+}
+
+/// Does a piece of work. What it held is let go of, and the next piece finds what it left.
+fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, Fault> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(Fault::Store),
+        Err(panic) => Err(Fault::Mistake(words(&*panic))),
+    }
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
+}
+
+/// The time as far as it is believed.
+struct Clock {
+    began: Instant,
+    believed: Timestamp,
+    /// Since `began`.
+    at: Duration,
+    doubted_since: Option<Duration>,
+}
+
+impl Clock {
+    fn new(wall: Timestamp) -> Self {
+        Self { began: Instant::now(), believed: wall, at: Duration::ZERO, doubted_since: None }
+    }
+
+    fn now(&mut self) -> Timestamp {
+        self.read(state::now(), self.began.elapsed())
+    }
+
+    /// What is believed when the clock shows `wall`, at a time since the start that never goes back.
+    fn read(&mut self, wall: Timestamp, at: Duration) -> Timestamp {
+        let expected = self.believed + at.saturating_sub(self.at);
+        let leapt = wall.millis_since(expected) > LEAP.as_millis() as i64;
+        let since = *self.doubted_since.get_or_insert(at);
+        if !leapt || at.saturating_sub(since) >= BELIEVED_AFTER {
+            self.doubted_since = None;
+            self.believed = wall;
+        } else {
+            if since == at {
+                tracing::error!(
+                    "the machine's clock leapt from {expected} to {wall}: samples past their age are kept for {} h more. If the clock is \
+                     wrong, set it right before that",
+                    BELIEVED_AFTER.as_secs() / 3600
+                );
+            }
+            self.believed = expected;
+        }
+        self.at = at;
+        self.believed
+    }
+}
+
+fn believed(clock: &Mutex<Clock>) -> Timestamp {
+    clock.lock().expect("nothing panics while it holds this lock").now()
+}
+
+fn maintain(store: &Store, stop: &Stop, clock: &Mutex<Clock>) {
     let mut said = Said::new("look after the store");
     let mut looked = Instant::now();
     while !stop.is_set() {
@@ -138,7 +220,7 @@ fn maintain(store: &Store, stop: &Stop) {
             continue;
         }
         looked = Instant::now();
-        match store.maintain(state::now()) {
+        match guarded(|| store.maintain(believed(clock))) {
             Ok(done) => {
                 said.well();
                 if done.blocks_removed > 0 {
@@ -157,7 +239,7 @@ fn maintain(store: &Store, stop: &Stop) {
     }
 }
 
-fn compact(store: &Store, stop: &Stop, budget: &Mutex<Compaction>) {
+fn compact(store: &Store, stop: &Stop, budget: &Mutex<Compaction>, clock: &Mutex<Clock>) {
     let mut said = Said::new("merge blocks");
     // Soon after a start: who is started again and again must merge, too.
     let mut rest = NOTICE_EVERY;
@@ -167,13 +249,13 @@ fn compact(store: &Store, stop: &Stop, budget: &Mutex<Compaction>) {
             let config = *budget.lock().expect("nothing panics while it holds this lock");
             let mut pace =
                 Budget { stop, spending: Spending::new(config), began: Instant::now(), cpu: cpu_time() };
-            match store.compact(state::now(), &mut pace) {
+            match guarded(|| store.compact(believed(clock), &mut pace)) {
                 Ok(done) if done.blocks_in > 0 => said.well(),
                 Ok(_) => {
                     said.well();
                     break;
                 }
-                Err(_) if stop.is_set() => return,
+                Err(Fault::Store(_)) if stop.is_set() => return,
                 Err(error) => {
                     said.fault(&error);
                     rest = AFTER_FAILURE;
@@ -261,6 +343,38 @@ mod tests {
         let mut spending = spending();
         assert_eq!(spending.rest(0, Duration::ZERO, seconds(60.0)), Duration::ZERO);
         assert_eq!(spending.rest(5000, Duration::ZERO, seconds(60.0)), seconds(4.0), "but for a second");
+    }
+
+    /// The thread ended, nobody was told before the next stop, and blocks were neither written nor merged nor let go of.
+    #[test]
+    fn a_mistake_in_a_piece_of_work_is_a_fault_like_another() {
+        let check = |work: fn() -> Result<(), StoreError>, expected: &str| {
+            let fault = guarded(work).expect_err("it came to nothing");
+            assert_eq!(fault.to_string(), expected);
+        };
+        check(|| panic!("no place {}", 7), "a mistake of ours, please report it: no place 7");
+        check(|| panic!("no place"), "a mistake of ours, please report it: no place");
+        check(|| std::panic::panic_any(7), "a mistake of ours, please report it: without words");
+        let closed = || Err(StoreError::Journal(journal::JournalError::Closed));
+        check(closed, &journal::JournalError::Closed.to_string());
+        assert!(matches!(guarded(|| Ok(7)), Ok(7)));
+    }
+
+    /// The collector's own samples bear the leapt time, so that the store's newest sample bore it out: all older ones were let go of.
+    #[test]
+    fn a_clock_that_leaps_ahead_is_believed_after_hours_and_one_that_is_set_back_at_once() {
+        let day = |days: u64| Timestamp::from_millis(1_800_000_000_000) + Duration::from_secs(days * 86_400);
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let mut clock = Clock::new(day(0));
+        assert_eq!(clock.read(day(0) + hours(1), hours(1)), day(0) + hours(1));
+        assert_eq!(clock.read(day(1), hours(2)), day(1), "some hours are none");
+        assert_eq!(clock.read(day(900), hours(3)), day(1) + hours(1));
+        assert_eq!(clock.read(day(901), hours(4)), day(1) + hours(2));
+        assert_eq!(clock.read(day(1) + hours(3), hours(5)), day(1) + hours(3), "it was set right");
+        assert_eq!(clock.read(day(900), hours(6)), day(1) + hours(4));
+        assert_eq!(clock.read(day(900) + hours(5), hours(11)), day(1) + hours(9), "the doubt began anew");
+        assert_eq!(clock.read(day(900) + hours(6), hours(12)), day(900) + hours(6));
+        assert_eq!(clock.read(day(2), hours(13)), day(2), "back");
     }
 
     #[test]
