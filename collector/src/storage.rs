@@ -63,8 +63,7 @@ impl Storage for Store {
     fn condition(&self) -> Condition {
         let stats = self.stats();
         let replay = self.replay();
-        let lost =
-            [replay.blocks_lost.len(), replay.journal.damage.len(), usize::from(replay.manifest_rebuilt)];
+        let lost = [replay.blocks_lost.len(), replay.journal.damage.len()];
         Condition {
             bytes: stats.blocks.bytes + stats.journal.segment_bytes,
             bytes_per_day: stats.forecast.map(|forecast| forecast.bytes_per_day),
@@ -132,11 +131,8 @@ fn report(store: &Store) {
         replay.duration.as_secs_f64()
     );
     for lost in &replay.blocks_lost {
-        tracing::error!("a block is not served: {lost}; `pantau-collector store verify` looks at every file");
-    }
-    if replay.manifest_rebuilt {
         tracing::error!(
-            "the store's MANIFEST was lost or damaged and was made again from the blocks: repeat deletions of the last days"
+            "{lost}; the rest is served, and `pantau-collector store verify` looks at every file"
         );
     }
     for damage in &replay.journal.damage {

@@ -72,6 +72,19 @@ pub enum StoreError {
         /// The limit.
         limit: usize,
     },
+    /// The deletions that wait for compaction, with this one, take more bytes than they may.
+    #[error(
+        "this deletion takes {bytes} bytes, and {waiting} bytes of others wait for compaction: together they may take {bytes_max}; delete \
+         with shorter matchers, or run `store compact` first"
+    )]
+    DeletionTooLarge {
+        /// What it takes.
+        bytes: usize,
+        /// What the others take.
+        waiting: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
     /// Blocks could not be read while they were compacted.
     #[error(transparent)]
     Unreadable(#[from] model::SourceError),

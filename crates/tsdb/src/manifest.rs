@@ -209,7 +209,12 @@ impl Manifest {
 
     /// Replaces the folder's MANIFEST, lastingly. After an error either may be found after a crash.
     pub(crate) fn write(&self, disk: &dyn Disk, folder: &Path) -> std::io::Result<()> {
-        files::replace(disk, &folder.join(NAME), &self.encode())
+        let bytes = self.encode();
+        // One that nobody could read again must not take the place of one that can be read.
+        if bytes.len() > BYTES_MAX {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        files::replace(disk, &folder.join(NAME), &bytes)
     }
 }
 

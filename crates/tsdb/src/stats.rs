@@ -50,10 +50,10 @@ pub struct Replay {
     /// Blocks that were opened.
     pub blocks: usize,
     /// Blocks that MANIFEST names and that could not be opened, and why: tell the operator. Damaged files are set aside under a name
-    /// that ends in `.damaged`; missing and unreadable ones are tried again at the next start.
+    /// that ends in `.damaged`; missing and unreadable ones are tried again at the next start. A MANIFEST that was made again is among them.
     pub blocks_lost: Vec<String>,
-    /// MANIFEST was lost or damaged and was made again from the blocks: deletions that no compaction has carried out yet are undone, and
-    /// are to be repeated. Tell the operator.
+    /// MANIFEST was lost or damaged and was made again from the blocks: deletions that no compaction has carried out yet, and whose
+    /// journal record is gone, are undone and are to be repeated. `blocks_lost` says so in words.
     pub manifest_rebuilt: bool,
     /// What the journal's own recovery says. Damage in it: tell the operator.
     pub journal: RecoveryReport,

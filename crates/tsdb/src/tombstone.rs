@@ -4,13 +4,17 @@
 //! number that any block had when it was applied. Out: for a block and a series the spans of time that do not count. What was
 //! written later stands in blocks of higher numbers, or in the head, and counts.
 //!
-//! Limit: [`TOMBSTONES_MAX`] that wait for compaction, since each is looked at for every series that is read.
+//! Limits: [`TOMBSTONES_MAX`] that wait for compaction, since each is looked at for every series that is read; together
+//! [`TOMBSTONES_BYTES_MAX`], since every MANIFEST repeats them and has a bound itself.
 
 use journal::Position;
 use model::{Columns, Labels, Matcher, Timestamp};
 
 /// Deletions that wait for compaction at most; further ones are refused.
 pub(crate) const TOMBSTONES_MAX: usize = 1000;
+
+/// What they may take of a MANIFEST.
+pub(crate) const TOMBSTONES_BYTES_MAX: usize = 16 << 20;
 
 /// What is to be deleted: both bounds inclusive, in milliseconds.
 #[derive(Clone, Debug)]
@@ -21,6 +25,13 @@ pub(crate) struct Deletion {
 }
 
 impl Deletion {
+    /// Bytes of its line in MANIFEST at most: five numbers, and texts of which every letter may be written as two.
+    pub(crate) fn line_bytes_max(&self) -> usize {
+        let texts =
+            self.matchers.iter().map(|matcher| 8 + 2 * (matcher.name().len() + matcher.value().len()));
+        128 + texts.sum::<usize>()
+    }
+
     /// Whether a series is meant.
     pub(crate) fn matches(&self, labels: &Labels) -> bool {
         self.matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
@@ -51,6 +62,11 @@ pub(crate) struct Tombstones {
 impl Tombstones {
     pub(crate) fn len(&self) -> usize {
         self.list.len()
+    }
+
+    /// Bytes of their lines in MANIFEST at most.
+    pub(crate) fn line_bytes_max(&self) -> usize {
+        self.list.iter().map(|tombstone| tombstone.deletion.line_bytes_max()).sum()
     }
 
     /// What of a series in a block does not count.

@@ -56,6 +56,8 @@ pub(crate) struct Engine {
     checkpoints: RwLock<Checkpoints>,
     /// Journal segments with deletions: what they took away stands in earlier ones.
     deletions: Mutex<BTreeSet<u64>>,
+    /// One deletion at a time, so that none passes their limits beside another.
+    pub(crate) deleting: Mutex<()>,
     /// From so many bytes of memory on a flush is due.
     short_at: AtomicUsize,
     /// From so many on writes are refused.

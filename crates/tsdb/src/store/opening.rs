@@ -13,7 +13,7 @@ use journal::disk::Disk;
 use crate::block::cache::Cache;
 use crate::block::reader::Block;
 use crate::error::{BlockError, StoreError};
-use crate::manifest::{BLOCKS_FOLDER, BlockLine, Manifest, block_path};
+use crate::manifest::{self, BLOCKS_FOLDER, BlockLine, Manifest, block_path};
 
 /// Ends the name of a block that was set aside.
 const DAMAGED_SUFFIX: &str = ".damaged";
@@ -107,7 +107,13 @@ impl Found {
         let numbers: Vec<u64> = names.iter().filter_map(|name| block_number(name)).collect();
         found.new = numbers.is_empty() && why.is_none();
         found.rebuilt = !found.new;
-        found.lost.extend(why);
+        if found.rebuilt {
+            let why = why.unwrap_or_else(|| format!("{} is missing", folder.join(manifest::NAME).display()));
+            found.lost.push(format!(
+                "{why}: it was made again from the blocks, and no sample is lost with it; but deletions that no compaction had carried out and whose \
+                 journal record is gone are undone: repeat those of the last 30 days"
+            ));
+        }
         let mut blocks = Vec::new();
         // A number that was set aside is not given to another block: that one's damage would take its place.
         let aside = names.iter().filter_map(|name| block_number(name.strip_suffix(DAMAGED_SUFFIX)?));

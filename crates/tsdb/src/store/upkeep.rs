@@ -5,6 +5,7 @@
 //! future.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::mpsc::channel;
@@ -24,7 +25,7 @@ use crate::record;
 use crate::registry::SeriesRef;
 use crate::retention::{self, Aged, Floors};
 use crate::stats::{BlockStats, CacheStats, Compacted, Deleted, Forecast, Maintained, ShedCause};
-use crate::tombstone::{Deletion, TOMBSTONES_MAX};
+use crate::tombstone::{Deletion, TOMBSTONES_BYTES_MAX, TOMBSTONES_MAX};
 use crate::wal::{Entry, Shared};
 
 /// How far the clock may run ahead of the newest sample before retention stops believing it. A clock that jumps years ahead must not
@@ -486,18 +487,17 @@ impl Store {
     /// and in force; what is written later counts. Waits for the disk.
     ///
     /// # Errors
-    /// As a write is refused; [`StoreError::TooManyDeletions`]. If only MANIFEST could not be written the deletion holds all the same.
+    /// As a write is refused; [`StoreError::TooManyDeletions`], [`StoreError::DeletionTooLarge`]. If only MANIFEST could not be written the deletion holds all the same.
     pub fn delete(
         &self,
         matchers: &[Matcher],
         start: Timestamp,
         end: Timestamp,
     ) -> Result<Deleted, StoreError> {
-        if self.shared.block_set().tombstones.len() >= TOMBSTONES_MAX {
-            return Err(StoreError::TooManyDeletions { limit: TOMBSTONES_MAX });
-        }
         let (start, end) = (start.as_millis(), end.as_millis());
         let deletion = Deletion { matchers: matchers.to_vec(), start, end };
+        let _one_at_a_time = self.shared.engine.deleting.lock();
+        self.may_delete(&deletion)?;
         let (answer, answered) = channel();
         let epoch = self.shared.registry.read().count_in(&self.shared.in_flight);
         let size = record::size_max(0, &[], &[]) + record::deletion_size_max(&deletion);
@@ -524,6 +524,20 @@ impl Store {
         let blocks = set.blocks.iter().filter(|block| hidden(block.meta())).count();
         self.publish(Change::default())?;
         Ok(Deleted { blocks })
+    }
+
+    /// Holds a deletion against the limits on those that wait.
+    fn may_delete(&self, deletion: &Deletion) -> Result<(), StoreError> {
+        let waiting = Arc::clone(&self.shared.block_set().tombstones);
+        if waiting.len() >= TOMBSTONES_MAX {
+            return Err(StoreError::TooManyDeletions { limit: TOMBSTONES_MAX });
+        }
+        let (bytes, waiting, bytes_max) =
+            (deletion.line_bytes_max(), waiting.line_bytes_max(), TOMBSTONES_BYTES_MAX);
+        if bytes + waiting > bytes_max {
+            return Err(StoreError::DeletionTooLarge { bytes, waiting, bytes_max });
+        }
+        Ok(())
     }
 
     /// Figures of the blocks.

@@ -77,6 +77,8 @@ fn a_lost_or_damaged_manifest_is_made_again_from_the_blocks() {
         }
         let (store, ledger) = open(&disk, &short_cells(), at(30 * 60_000)).expect("it opens");
         assert!(store.replay().manifest_rebuilt, "{damage:?}");
+        let [said] = &store.replay().blocks_lost[..] else { panic!("{:?}", store.replay()) };
+        assert!(said.contains("/data/MANIFEST is ") && said.contains("deletions"), "{said}");
         assert_eq!(read_all(&store), plain.samples, "{damage:?}");
         assert_eq!(ledger.holds(), plain.batches);
         store.close().expect("nothing fails here");

@@ -3,8 +3,8 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use model::{MetricKind, MetricMetadata, Timestamp};
-use tsdb::{LimitError, Options, ShedCause, Unhurried, WriteBatch};
+use model::{Matcher, MetricKind, MetricMetadata, Timestamp};
+use tsdb::{LimitError, Options, ShedCause, StoreError, Unhurried, WriteBatch};
 
 use crate::fixture::{
     Fixture, Plain, T0, at, labels, open, read_all, short_cells, small, write, write_batch, write_metadata,
@@ -257,6 +257,27 @@ fn a_clock_that_jumps_ahead_does_not_empty_the_store() {
     let fixture = fixture.restart(years_ahead, |_| {});
     assert_eq!(read_all(&fixture.store).len(), 5);
     assert!(fixture.store.floor() < at(0));
+}
+
+/// Every MANIFEST repeats the deletions that wait, and one of more than 64 MiB is not read: after enough of them the store opened no more.
+#[test]
+fn deletions_that_would_make_a_manifest_that_nobody_reads_are_refused() {
+    let fixture = Fixture::new(short_cells());
+    for round in 0..10 {
+        fixture.write(&minute(0..3, round), round as u32).expect("there is room");
+        fixture.store.maintain(at(round * 60_000)).expect("nothing fails here");
+    }
+    assert!(fixture.store.stats().blocks.count[0] > 0);
+    let of_size = |bytes: usize| [Matcher::equal("a", &"\t".repeat(bytes))];
+    let delete = |bytes| fixture.store.delete(&of_size(bytes), Timestamp::MIN, Timestamp::MAX);
+    let taken = (0..30).take_while(|_| delete(3 << 20).is_ok()).count();
+    assert_eq!(taken, 2, "six MiB each as they are written, of sixteen");
+    let refused = delete(3 << 20).expect_err("a third may not");
+    assert!(matches!(refused, StoreError::DeletionTooLarge { .. }), "{refused}");
+    delete(1 << 20).expect("a smaller one is not refused");
+    let fixture = fixture.restart(at(600_000), |_| {});
+    assert_eq!(fixture.store.stats().blocks.tombstones, 3);
+    assert!(!fixture.store.replay().manifest_rebuilt);
 }
 
 #[test]
