@@ -230,13 +230,18 @@ fn backup(from: &Path, to: &Path, placing: Placing) -> anyhow::Result<Outcome> {
 }
 
 fn restore(from: &Path, to: &Path) -> anyhow::Result<Outcome> {
-    let parent = to.parent().unwrap_or(Path::new("."));
+    let parent = parent_of(to);
     RealDisk.create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     check_owner(parent)?;
     let copied = tsdb::restore(&disk(), from, to)
         .with_context(|| format!("cannot restore {} to {}", from.display(), to.display()))?;
     println!("{}", text::copied(to, &copied));
     verify(to)
+}
+
+/// The folder in which a folder stands; a bare name has an empty one by its words.
+fn parent_of(folder: &Path) -> &Path {
+    folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn export_to(
@@ -356,4 +361,17 @@ fn check_owner(folder: &Path) -> anyhow::Result<()> {
 #[cfg(not(unix))]
 fn check_owner(_folder: &Path) -> anyhow::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `store restore b --folder r` failed with "cannot make : No such file or directory".
+    #[test]
+    fn a_folder_without_a_path_stands_where_the_program_runs() {
+        for (folder, parent) in [("r", "."), ("a/r", "a"), ("/r", "/"), ("./r", "."), ("/", ".")] {
+            assert_eq!(parent_of(Path::new(folder)), Path::new(parent), "{folder}");
+        }
+    }
 }
