@@ -1,8 +1,10 @@
-//! What travels between a sender and a collector: remote write 1.0 and 2.0, its compressed bodies, and the identity of a batch.
+//! What travels between a sender and a collector: remote write 1.0 and 2.0, its compressed bodies, and the identity of a batch; and
+//! what a reader of whole series asks and gets (remote read).
 //!
 //! Bytes in, values out; no network, no clock, no I/O. Readers borrow from the payload and allocate nothing per sample:
 //! - [`v1`]: `prometheus.WriteRequest`, read and written;
 //! - [`v2`]: `io.prometheus.write.v2.Request`, read; written by [`v2::Encoder`], which knows the series of earlier rounds;
+//! - [`read`]: remote read's request, and its answers as samples or as frames of XOR chunks;
 //! - [`body`]: snappy and zstd with a hard bound on what comes out;
 //! - [`negotiate`]: which message and which compression a request's headers announce, and the answer's `Written` headers;
 //! - [`identity`]: the numbered batch of one of our own agents, as headers and as bytes.
@@ -17,6 +19,7 @@ mod histogram;
 pub mod identity;
 pub mod negotiate;
 mod protobuf;
+pub mod read;
 pub mod v1;
 pub mod v2;
 
