@@ -47,8 +47,6 @@ enum Values {
 /// What sealing needs: the time columns that chunks share, and buffers that are used again.
 #[derive(Debug, Default)]
 pub(crate) struct Sealer {
-    /// The finest cell of the blocks' grid, in milliseconds; 0: there is none.
-    span: i64,
     columns: TimeColumns,
     times: Vec<i64>,
     forms: Vec<Form>,
@@ -57,16 +55,6 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    /// For a grid of this many milliseconds.
-    pub(crate) fn new(span: i64) -> Self {
-        Self { span, ..Self::default() }
-    }
-
-    /// The first millisecond behind the grid's cell that holds a time.
-    pub(crate) fn cell_end(&self, time: i64) -> i64 {
-        if self.span == 0 { i64::MAX } else { time.saturating_add(self.span - time.rem_euclid(self.span)) }
-    }
-
     /// Packs samples, strictly ascending: at least 1, at most 65,535.
     pub(crate) fn seal(&mut self, samples: &[(i64, u64)]) -> SealedChunk {
         self.times.clear();

@@ -102,8 +102,8 @@ struct Group {
 }
 
 impl Group {
-    fn new(span: i64, boundary: i64) -> Self {
-        Self { pages: Vec::new(), sealer: Sealer::new(span), boundary }
+    fn new(boundary: i64) -> Self {
+        Self { pages: Vec::new(), sealer: Sealer::default(), boundary }
     }
 
     fn get(&self, series: SeriesRef) -> Option<&Series> {
@@ -177,8 +177,6 @@ pub(crate) type Data = Head;
 
 #[derive(Debug)]
 pub(crate) struct Head {
-    /// The finest cell of the blocks' grid, in milliseconds.
-    span: i64,
     applied: Mutex<Applied>,
     buckets: [OnceLock<Box<[RwLock<Group>]>>; BUCKETS],
     floor: AtomicI64,
@@ -224,10 +222,8 @@ fn place_of(group: usize) -> (usize, usize) {
 }
 
 impl Head {
-    /// For blocks in a grid with cells of so many milliseconds.
-    pub(crate) fn new(span: i64) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            span,
             applied: Mutex::new(Applied {
                 position: Position::default(),
                 frozen: None,
@@ -301,7 +297,7 @@ impl Head {
     /// The same, made if need be. For whoever holds `applied`: new groups are frozen as the others are.
     fn group_or_new(&self, number: usize, boundary: i64) -> &RwLock<Group> {
         let (bucket, at) = place_of(number);
-        let group = || RwLock::new(Group::new(self.span, boundary));
+        let group = || RwLock::new(Group::new(boundary));
         &self.buckets[bucket].get_or_init(|| (0..1usize << bucket).map(|_| group()).collect())[at]
     }
 
@@ -662,7 +658,7 @@ mod tests {
 
     #[test]
     fn the_estimate_follows_what_is_added_and_dropped() {
-        let head = Head::new(0);
+        let head = Head::new();
         for series in 0..50 {
             head.apply(Position::default(), &batch(series, 0..2000), &[], i64::MIN);
         }
@@ -680,7 +676,7 @@ mod tests {
 
     #[test]
     fn what_is_below_the_floor_is_counted_and_not_stored() {
-        let head = Head::new(0);
+        let head = Head::new();
         assert!(head.raise_floor(5_000));
         assert!(!head.raise_floor(4_000), "the floor never falls");
         let written = head.apply(Position::default(), &batch(1, 0..10), &[], i64::MIN);
@@ -691,7 +687,6 @@ mod tests {
     fn read(series: &Series) -> BTreeMap<i64, u64> {
         let (mut columns, mut late) = (Columns::default(), Vec::new());
         for chunk in series.sealed().iter().flat_map(|sealed| sealed.iter()) {
-            assert_eq!(chunk.first.div_euclid(SPAN), chunk.last.div_euclid(SPAN), "a chunk lies in one cell");
             chunk.decode(&mut columns);
         }
         series.open.decode(&mut columns);
@@ -853,7 +848,7 @@ mod tests {
 
     #[test]
     fn histograms_freeze_and_drop_as_samples_do() {
-        let head = Head::new(SPAN);
+        let head = Head::new();
         let series = SeriesRef::new(1, 1);
         let mut position = 0;
         let mut apply = |time: i64, bytes: &[u8]| {
@@ -897,7 +892,7 @@ mod tests {
 
         #[test]
         fn head_and_blocks_together_equal_a_plain_map(steps in proptest::collection::vec(any_step(), 1..40)) {
-            let mut store = Store { head: Head::new(SPAN), blocks: Plain::new(), taken: Plain::new(), position: 0 };
+            let mut store = Store { head: Head::new(), blocks: Plain::new(), taken: Plain::new(), position: 0 };
             let mut plain = Plain::new();
             store.take(&Step::Write(vec![(0, 700, 1.0)]), &mut plain);
             for step in &steps {

@@ -3,12 +3,12 @@
 //! In: samples in any order. Out: one sample a timestamp. No timestamp stands in two of the three parts, so reading is a plain
 //! merge. A sample later than all others (nearly every one) is appended to the open chunk; any other is looked up first, so
 //! that equal samples are one and conflicts are settled at once, then waits in a sorted buffer, which is merged into the
-//! sealed chunks when it holds [`LATE_SAMPLES`]. No chunk that is sealed reaches over a boundary of the blocks' finest grid.
+//! sealed chunks when it holds [`LATE_SAMPLES`].
 //!
 //! While a flush writes what lies before its boundary, that is frozen: samples before the boundary go to a series of their own
 //! *behind* it (fewer than one in a thousand, by the boundary's distance from the newest sample). A value there stands at a time
 //! that the frozen part has too only if it beats the frozen one, so that readers may take either order. When the frozen part is dropped,
-//! what came behind it takes its place.
+//! what came behind it takes its place. Chunks may reach over the boundary: they go on, and are cut when the frozen part is dropped.
 //!
 //! Native histograms are opaque bytes beside the samples, one a timestamp: of two the bytewise greater ones stay, whatever the order
 //! in which they come.
@@ -311,13 +311,6 @@ impl Series {
             return self.push_behind(time, value, sealer, tally);
         }
         if time > self.open.last() || self.is_empty() {
-            // A chunk ends with its cell of the grid, so that what is flushed and what stays share none.
-            if time >= self.open.end() || self.open.first() < boundary {
-                self.cut(sealer, tally);
-            }
-            if self.open.is_empty() {
-                self.open.set_end(sealer.cell_end(time));
-            }
             let before = self.open.heap_bytes();
             self.open.append(time, value);
             tally.bytes += self.open.heap_bytes() as isize - before as isize;
@@ -328,13 +321,6 @@ impl Series {
             return Outcome::Appended;
         }
         self.push_late(time, value, sealer, tally)
-    }
-
-    #[cold]
-    fn cut(&mut self, sealer: &mut Sealer, tally: &mut Tally) {
-        if !self.open.is_empty() {
-            self.seal_open(sealer, tally);
-        }
     }
 
     #[cold]
@@ -619,11 +605,13 @@ impl Series {
             if start <= self.open.first() && self.open.last() <= end {
                 self.open.release();
             } else {
-                // What is left is sealed: the open chunk must go on to know the latest time that the series ever had.
                 let mut samples = self.open.samples();
                 samples.retain(|&(time, _)| keeps(time));
-                self.open.clear();
-                if !samples.is_empty() {
+                if keeps(self.open.last()) {
+                    self.open.refill(&samples);
+                } else {
+                    // What is left is sealed: the open chunk must go on to know the latest time that the series ever had.
+                    self.open.clear();
                     Arc::make_mut(self.sealed.get_or_insert_default()).push(sealer.seal(&samples));
                 }
             }
@@ -686,17 +674,14 @@ struct Merged<'a> {
 }
 
 impl Merged<'_> {
-    /// Adds samples, cell by cell, as one chunk or as even parts where they are too many for one.
-    fn seal(&mut self, mut samples: &[(i64, u64)]) {
-        while let Some(&(first, _)) = samples.first() {
-            let end = self.sealer.cell_end(first);
-            let cell = 1 + samples[1..].partition_point(|sample| sample.0 < end);
-            let (of_cell, others) = samples.split_at(cell);
-            let parts = of_cell.len().div_ceil(CHUNK_SAMPLES);
-            for part in of_cell.chunks(of_cell.len().div_ceil(parts)) {
-                self.chunks.push(self.sealer.seal(part));
-            }
-            samples = others;
+    /// Adds samples, as one chunk or as even parts where they are too many for one.
+    fn seal(&mut self, samples: &[(i64, u64)]) {
+        if samples.is_empty() {
+            return;
+        }
+        let parts = samples.len().div_ceil(CHUNK_SAMPLES);
+        for part in samples.chunks(samples.len().div_ceil(parts)) {
+            self.chunks.push(self.sealer.seal(part));
         }
     }
 
@@ -747,9 +732,6 @@ mod tests {
         all
     }
 
-    /// A cell of the grid, in the tests' unit of time.
-    const SPAN: i64 = 300;
-
     fn assert_tally(tally: &Tally, series: &Series) {
         let expected = Tally {
             bytes: series.heap_bytes() as isize,
@@ -761,7 +743,7 @@ mod tests {
 
     /// Pushes samples into a series and a plain map and compares them at the end.
     fn check(samples: &[(i64, f64)]) -> Series {
-        let (mut series, mut sealer, mut tally) = (Series::new(1), Sealer::new(SPAN), Tally::default());
+        let (mut series, mut sealer, mut tally) = (Series::new(1), Sealer::default(), Tally::default());
         let mut plain = BTreeMap::new();
         for &(time, value) in samples {
             let expected = match plain.get(&time).copied() {

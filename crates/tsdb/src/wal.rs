@@ -92,7 +92,7 @@ impl Shared {
     pub(crate) fn new(options: Options) -> Self {
         Self {
             registry: RwLock::new(Registry::new()),
-            head: Head::new(i64::try_from(options.block_span.as_millis()).unwrap_or_default()),
+            head: Head::new(),
             exemplars: Mutex::new(Exemplars::new(options.exemplars_max)),
             metadata: RwLock::new(MetadataTable::new(options.metadata_bytes_max)),
             segments: Mutex::default(),

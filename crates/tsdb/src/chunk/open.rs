@@ -13,8 +13,6 @@ pub(crate) struct OpenChunk {
     first: i64,
     last: i64,
     delta: i64,
-    /// The first time that it must not hold: see [`super::Sealer::cell_end`].
-    end: i64,
     values: State,
     count: u16,
 }
@@ -42,17 +40,6 @@ impl OpenChunk {
     /// Time of the last sample; only meaningful where the chunk is not empty.
     pub(crate) fn last(&self) -> i64 {
         self.last
-    }
-
-    /// The first time that it must not hold, as [`OpenChunk::set_end`] was told.
-    #[inline]
-    pub(crate) fn end(&self) -> i64 {
-        self.end
-    }
-
-    /// To be called before the first sample.
-    pub(crate) fn set_end(&mut self, end: i64) {
-        self.end = end;
     }
 
     /// Bits of the last sample.
@@ -114,10 +101,13 @@ impl OpenChunk {
         self.tokens.reserve_exact(FIRST_BYTES + self.tokens.len() / 4);
     }
 
-    /// Replaces the samples, strictly ascending, by others at the same times.
+    /// Replaces the samples by others, strictly ascending, of which the last one stands at the time of the last one before.
     pub(crate) fn refill(&mut self, samples: &[(i64, u64)]) {
         self.clear();
         samples.iter().for_each(|&(time, bits)| self.append(time, f64::from_bits(bits)));
+        if self.tokens.capacity() > 4 * self.tokens.len() {
+            self.tokens.shrink_to(2 * self.tokens.len());
+        }
     }
 
     /// The series has a sample of this time elsewhere: where the chunk is empty, its last time says so.
