@@ -54,7 +54,7 @@ fn the_check_finds_an_arrow_that_is_there() {
 
 #[test]
 fn the_agent_knows_no_store_and_no_query() {
-    knows_nothing_of("pantau-agent", &["tsdb", "promql", "pantau-collector", "axum"]);
+    knows_nothing_of("pantau-agent", &["tsdb", "promql", "alerting", "template", "pantau-collector", "axum"]);
 }
 
 #[test]
@@ -85,6 +85,14 @@ fn the_simulator_knows_the_codec_alone() {
 fn profiles_know_no_network_and_no_clock() {
     knows_nothing_of("profiles", &NETWORK);
     knows_nothing_of("profiles", &["rustix", "time", "simulator", "pantau-agent", "tsdb"]);
+}
+
+#[test]
+fn alerts_and_their_texts_know_no_network_no_clock_and_no_query() {
+    for package in ["alerting", "template"] {
+        knows_nothing_of(package, &NETWORK);
+        knows_nothing_of(package, &["rustix", "time", "promql", "tsdb", "journal", "settings"]);
+    }
 }
 
 #[test]
