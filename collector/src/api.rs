@@ -7,7 +7,6 @@
 //! part only.
 //!
 //! There are no rules yet, so `/api/v1/rules` and `/api/v1/alerts` answer with empty lists, as a Prometheus without rule files does.
-//! Deliberately not here yet: targets, remote read.
 //!
 //! `/api/v1/admin/tsdb` changes the store. It answers only where the settings say `admin_api: true`, and only an
 //! [`Administrator`](crate::auth::Administrator).
@@ -15,6 +14,7 @@
 //! Limits: a form of [`params::FORM_BYTES_MAX`], [`params::COUNT_MAX`] parameters; queries at once, their time and their samples as
 //! [`Config`] has it; past a limit the error says which.
 
+mod active;
 mod admin;
 mod exemplars;
 mod expression;
@@ -23,11 +23,13 @@ mod json;
 mod metadata;
 mod params;
 mod query;
+mod read;
 mod reply;
 mod series;
 mod shown;
 mod statistics;
 mod status;
+mod targets;
 #[cfg(test)]
 mod tests;
 pub(crate) mod time;
@@ -38,9 +40,9 @@ use axum::Router;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use settings::Span;
-use tokio::sync::Semaphore;
 
 use crate::auth::Reader;
+use crate::queries::{NotRun, Queries};
 use crate::state::AppState;
 
 /// Bounds on queries.
@@ -76,11 +78,11 @@ const TRUNCATED: &str = "results truncated due to limit";
 
 /// Places for running queries, shared by all handlers.
 #[derive(Clone)]
-struct Turns(Arc<Semaphore>);
+struct Turns(Arc<Queries>);
 
-/// All routes of this room; `config` bounds how many queries run at once.
-pub fn router(config: &Config) -> Router<AppState> {
-    let turns = Turns(Arc::new(Semaphore::new(config.concurrent_max.max(1))));
+/// All routes of this room.
+pub fn router(queries: &Arc<Queries>) -> Router<AppState> {
+    let turns = Turns(Arc::clone(queries));
     Router::new()
         .route("/api/v1/query", get(query::instant).post(query::instant))
         .route("/api/v1/query_range", get(query::range).post(query::range))
@@ -91,6 +93,9 @@ pub fn router(config: &Config) -> Router<AppState> {
         .route("/api/v1/label/{name}/values", get(series::label_values).post(series::label_values))
         .route("/api/v1/series", get(series::series).post(series::series))
         .route("/api/v1/metadata", get(metadata::metadata))
+        .route("/api/v1/read", post(read::read))
+        .route("/api/v1/status/active_queries", get(active::list))
+        .route("/api/v1/status/active_queries/kill", post(active::kill))
         .route("/api/v1/status/buildinfo", get(status::build_info))
         .route("/api/v1/status/config", get(status::config))
         .route("/api/v1/status/flags", get(status::flags))
@@ -105,6 +110,10 @@ pub fn router(config: &Config) -> Router<AppState> {
             post(admin::clean_tombstones).put(admin::clean_tombstones),
         )
         .route("/api/v1/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
+        .route("/api/v1/targets", get(targets::targets))
+        .route("/api/v1/targets/metadata", get(targets::metadata))
+        .route("/api/v1/scrape_pools", get(targets::scrape_pools))
+        .route("/sd/http", get(targets::discovery))
         .route("/federate", get(federate::federate))
         .layer(axum::Extension(turns))
 }
@@ -123,15 +132,15 @@ async fn in_turn<T: Send + 'static>(
     deadline: tokio::time::Instant,
     work: impl FnOnce() -> Result<T, reply::ApiError> + Send + 'static,
 ) -> Result<T, reply::ApiError> {
-    let waited = tokio::time::timeout_at(deadline, Arc::clone(&turns.0).acquire_owned()).await;
-    let turn = waited
-        .map_err(|_| reply::ApiError::Timeout("query timed out in query queue".into()))?
-        .expect("the semaphore is never closed");
-    let ran = tokio::task::spawn_blocking(move || {
-        let result = work();
-        drop(turn);
-        result
-    });
-    ran.await
-        .unwrap_or_else(|error| Err(reply::ApiError::Internal(format!("the query's thread ended: {error}"))))
+    turns.0.run(deadline, work).await?
+}
+
+impl From<NotRun> for reply::ApiError {
+    fn from(error: NotRun) -> Self {
+        let text = error.to_string();
+        match error {
+            NotRun::TimedOut => Self::Timeout(text),
+            NotRun::Broken => Self::Internal(text),
+        }
+    }
 }

@@ -59,6 +59,8 @@ pub struct ReaderEntry {
 
 /// What a request's credentials allow.
 struct Allowed {
+    /// The reader's name; empty where nobody has to say it.
+    name: String,
     scope: Scope,
     admin: bool,
 }
@@ -95,7 +97,7 @@ impl Auth {
     }
 
     fn allowed(&self, parts: &Parts, now: Instant) -> Result<Allowed, Refusal> {
-        let whole = |admin| Allowed { scope: Scope::everything(), admin };
+        let whole = |admin| Allowed { name: String::new(), scope: Scope::everything(), admin };
         let address = match parts.extensions.get::<Peer>() {
             Some(Peer::Local) => return Ok(whole(false)),
             Some(Peer::Network(address)) => address.ip(),
@@ -124,7 +126,11 @@ impl Auth {
                 _ => Choice::from(0),
             };
             if bool::from(user_fits & entry.secret.ct_eq(&given.secret)) {
-                found = Some(Allowed { scope: entry.scope.clone(), admin: entry.admin });
+                found = Some(Allowed {
+                    name: entry.name.clone(),
+                    scope: entry.scope.clone(),
+                    admin: entry.admin,
+                });
             }
         }
         found
@@ -242,7 +248,7 @@ impl Reader {
 }
 
 /// Whether the sorted metric names hold the family's own or one of its parts'.
-fn has_series_of(names: &[String], family: &str) -> bool {
+pub(crate) fn has_series_of(names: &[String], family: &str) -> bool {
     ["", "_bucket", "_sum", "_count", "_total", "_info"].iter().any(|suffix| {
         let part = |name: &String| name.as_bytes().cmp(&[family.as_bytes(), suffix.as_bytes()].concat());
         names.binary_search_by(part).is_ok()
@@ -291,6 +297,30 @@ impl FromRequestParts<AppState> for Viewer {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
         state.auth.read(parts, Instant::now()).map(Self)
+    }
+}
+
+/// Who asks, for the list and the log of queries: a [`Viewer`] with its name and address.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The reader's name; empty where nobody has to say it.
+    pub name: String,
+    /// The address that the request came from; empty for the local socket.
+    pub address: String,
+    /// What may be seen.
+    pub scope: Scope,
+}
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
+        let Allowed { name, scope, .. } = state.auth.allowed(parts, Instant::now())?;
+        let address = match parts.extensions.get::<Peer>() {
+            Some(Peer::Network(address)) => address.ip().to_string(),
+            Some(Peer::Local) | None => String::new(),
+        };
+        Ok(Self { name, address, scope })
     }
 }
 

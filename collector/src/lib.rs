@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod ledger;
 pub mod local;
 pub mod metrics;
+pub mod queries;
 pub mod rules;
 pub mod run;
 pub mod scope;

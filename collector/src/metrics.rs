@@ -20,6 +20,12 @@ pub struct Metrics {
     pub http_requests: IntCounterVec,
     /// Seconds from the head of a request to the head of its answer, by path pattern.
     pub http_seconds: prometheus::HistogramVec,
+    /// Queries that wait or run.
+    pub queries_active: IntGauge,
+    /// Queries that ended, by how.
+    pub queries_ended: IntCounterVec,
+    /// Lines of the queries' log that were lost.
+    pub query_log_lost: IntCounter,
     /// Connections open now.
     pub connections: IntGauge,
     /// Connections taken.
@@ -96,6 +102,12 @@ impl Metrics {
         Self {
             http_requests: counters("pantau_http_requests_total", "Requests answered.", &["path", "status"]),
             http_seconds,
+            queries_active: gauge("pantau_queries_active", "Queries that wait or run."),
+            queries_ended: counters("pantau_queries_total", "Queries that ended, by how.", &["outcome"]),
+            query_log_lost: counter(
+                "pantau_query_log_lost_total",
+                "Lines of the queries' log that were lost because the disk was slower.",
+            ),
             connections: gauge("pantau_http_connections", "Connections open now."),
             connections_accepted: counter("pantau_http_connections_accepted_total", "Connections taken."),
             connections_dropped: counters(

@@ -59,12 +59,11 @@ pub struct Collector {
 
 /// All routes.
 pub fn router(state: &AppState) -> Router {
-    let settings = state.settings.load();
     let routes = Router::new()
         .route("/api/v1/write", axum::routing::post(ingest::http::write))
         .merge(admin::router())
         .merge(health::router())
-        .merge(api::router(&settings.query))
+        .merge(api::router(&state.queries))
         .merge(web::router())
         .method_not_allowed_fallback(not_allowed)
         .fallback(not_found);
@@ -159,6 +158,8 @@ impl Collector {
         let Listening { state, address, certificate, stop, server } = listen(Arc::clone(&settings)).await?;
         tracing::info!("listening on {address}, replaying the journal in {}", settings.data.display());
         say_settings(&settings);
+        let log = state.queries.open_log(&settings.query_log, &settings.base);
+        log.map_err(|mistake| settings.wrong(&mistake.under("query_log")))?;
         // The agent begins at once: its first values wait in memory until the store is there.
         let agent = start_agent(&settings, &state, note_start(&settings.data))?;
         let store = {
@@ -217,6 +218,8 @@ impl Collector {
         if let Some((certificate, files)) = self.certificate.as_ref().zip(new.tls.as_ref()) {
             certificate.replace(files)?;
         }
+        let log = self.state.queries.open_log(&new.query_log, &new.base);
+        log.map_err(|mistake| new.wrong(&mistake.under("query_log")))?;
         self.state.auth.reload(&new);
         self.state.ingest.reload(&new.ingest);
         self.upkeep.set_budget(new.storage.compaction);

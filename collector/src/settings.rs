@@ -19,7 +19,7 @@ use crate::cors::Origins;
 use crate::enrolment::check_name;
 use crate::external::{ExternalLabels, ExternalUrl};
 use crate::scope::{self, Scope};
-use crate::{api, embedded, ingest, rules, server, storage};
+use crate::{api, embedded, ingest, queries, rules, server, storage};
 
 pub use within::Within;
 
@@ -56,6 +56,8 @@ pub struct Settings {
     pub retention: Option<storage::Config>,
     /// Bounds on queries.
     pub query: api::Config,
+    /// The log of queries; none by default.
+    pub query_log: queries::log::Config,
     /// Rules: which files, how often.
     pub rules: rules::Config,
     /// Whether the paths under `/api/v1/admin/tsdb` answer, which delete series and copy the store; they do not by default.
@@ -231,6 +233,8 @@ pub struct Checked {
     pub storage_key: &'static str,
     /// Bounds on queries.
     pub query: api::Config,
+    /// The log of queries.
+    pub query_log: queries::log::Config,
     /// Rules: which files, how often.
     pub rules: rules::Config,
     /// Whether the store can be changed over HTTP.
@@ -351,6 +355,7 @@ impl Settings {
             storage,
             storage_key,
             query: self.query,
+            query_log: self.query_log,
             rules: self.rules,
             admin_api: self.admin_api,
             agent: self.agent,

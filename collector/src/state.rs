@@ -14,6 +14,7 @@ use crate::enrolment::{EMBEDDED, Enrolment};
 use crate::ingest::Ingest;
 use crate::ledger::{AgentStatus, Ledger};
 use crate::metrics::Metrics;
+use crate::queries::Queries;
 use crate::settings::Checked;
 
 /// What the router's handlers get as `State`.
@@ -103,6 +104,8 @@ pub struct App {
     pub ledger: Arc<Ledger>,
     /// The way into the store.
     pub ingest: Arc<Ingest>,
+    /// Queries that run, and their places.
+    pub queries: Arc<Queries>,
     /// The collector's own counters.
     pub metrics: Arc<Metrics>,
     /// When this process started.
@@ -132,6 +135,7 @@ impl App {
             storage: OnceLock::new(),
             auth: Auth::new(&settings),
             ingest: Arc::new(Ingest::new(&settings, Arc::clone(&ledger), Arc::clone(&metrics))),
+            queries: Arc::new(Queries::new(settings.query.concurrent_max, Arc::clone(&metrics))),
             settings: ArcSwap::new(settings),
             enrolment,
             ledger,

@@ -9,6 +9,7 @@ pub mod held;
 pub mod http;
 pub mod pantau;
 pub mod peers;
+pub mod routes;
 pub mod running;
 pub mod usage;
 pub mod writer;

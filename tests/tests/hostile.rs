@@ -9,6 +9,7 @@ use std::time::Duration;
 use model::Labels;
 use pantau_tests::http::{Answer, As};
 use pantau_tests::pantau::Collector;
+use pantau_tests::routes::{For, ROUTES, Route};
 use pantau_tests::{peers, usage, writer};
 use wire::body::{Codec, Packer};
 
@@ -143,71 +144,6 @@ fn a_query_of_ten_thousand_brackets_is_an_error_and_not_the_end() {
     assert_eq!(collector.value("vector(1) + 1"), Some(2.0));
 }
 
-/// Who a route is for.
-#[derive(Clone, Copy, PartialEq)]
-enum For {
-    Everyone,
-    Readers,
-    Agents,
-    Administrators,
-}
-
-/// Every route: method, path as the program has it, what to ask, and for whom it is.
-const ROUTES: [(&str, &str, &str, For); 39] = [
-    ("GET", "/", "/", For::Readers),
-    ("GET", "/-/healthy", "/-/healthy", For::Everyone),
-    ("GET", "/-/ready", "/-/ready", For::Everyone),
-    ("GET", "/metrics", "/metrics", For::Readers),
-    ("GET", "/federate", "/federate?match[]=up", For::Readers),
-    ("POST", "/api/v1/write", "/api/v1/write", For::Agents),
-    ("GET", "/api/v1/query", "/api/v1/query?query=up", For::Readers),
-    ("POST", "/api/v1/query", "/api/v1/query?query=up", For::Readers),
-    ("GET", "/api/v1/query_range", "/api/v1/query_range?query=up&start=1&end=2&step=1", For::Readers),
-    ("POST", "/api/v1/query_range", "/api/v1/query_range?query=up&start=1&end=2&step=1", For::Readers),
-    ("GET", "/api/v1/query_exemplars", "/api/v1/query_exemplars?query=up&start=1&end=2", For::Readers),
-    ("POST", "/api/v1/query_exemplars", "/api/v1/query_exemplars?query=up&start=1&end=2", For::Readers),
-    ("GET", "/api/v1/labels", "/api/v1/labels", For::Readers),
-    ("POST", "/api/v1/labels", "/api/v1/labels", For::Readers),
-    ("GET", "/api/v1/label/{name}/values", "/api/v1/label/job/values", For::Readers),
-    ("POST", "/api/v1/label/{name}/values", "/api/v1/label/job/values", For::Readers),
-    ("GET", "/api/v1/series", "/api/v1/series?match[]=up", For::Readers),
-    ("POST", "/api/v1/series", "/api/v1/series?match[]=up", For::Readers),
-    ("GET", "/api/v1/metadata", "/api/v1/metadata", For::Readers),
-    ("GET", "/api/v1/rules", "/api/v1/rules", For::Readers),
-    ("GET", "/api/v1/alerts", "/api/v1/alerts", For::Readers),
-    ("GET", "/api/v1/status/buildinfo", "/api/v1/status/buildinfo", For::Readers),
-    ("GET", "/api/v1/format_query", "/api/v1/format_query?query=up", For::Readers),
-    ("POST", "/api/v1/format_query", "/api/v1/format_query?query=up", For::Readers),
-    ("GET", "/api/v1/parse_query", "/api/v1/parse_query?query=up", For::Readers),
-    ("POST", "/api/v1/parse_query", "/api/v1/parse_query?query=up", For::Readers),
-    ("GET", "/api/v1/status/config", "/api/v1/status/config", For::Readers),
-    ("GET", "/api/v1/status/flags", "/api/v1/status/flags", For::Readers),
-    ("GET", "/api/v1/status/runtimeinfo", "/api/v1/status/runtimeinfo", For::Readers),
-    ("GET", "/api/v1/status/walreplay", "/api/v1/status/walreplay", For::Readers),
-    ("GET", "/api/v1/status/tsdb", "/api/v1/status/tsdb", For::Readers),
-    ("POST", "/api/v1/admin/tsdb/delete_series", DELETE, For::Administrators),
-    ("PUT", "/api/v1/admin/tsdb/delete_series", DELETE, For::Administrators),
-    (
-        "POST",
-        "/api/v1/admin/tsdb/clean_tombstones",
-        "/api/v1/admin/tsdb/clean_tombstones",
-        For::Administrators,
-    ),
-    (
-        "PUT",
-        "/api/v1/admin/tsdb/clean_tombstones",
-        "/api/v1/admin/tsdb/clean_tombstones",
-        For::Administrators,
-    ),
-    ("POST", "/api/v1/admin/tsdb/snapshot", "/api/v1/admin/tsdb/snapshot", For::Administrators),
-    ("PUT", "/api/v1/admin/tsdb/snapshot", "/api/v1/admin/tsdb/snapshot", For::Administrators),
-    ("GET", "AGENTS", "/api/v1/pantau/agents", For::Readers),
-    ("GET", "GAPS", "/api/v1/pantau/gaps", For::Readers),
-];
-
-/// What is deleted when an administrator may: nothing that is there.
-const DELETE: &str = "/api/v1/admin/tsdb/delete_series?match[]=nobody_writes_this";
-
 /// What stands between `.route(` and the comma, in every source file of the collector that is no test.
 fn routes_in(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).expect("the collector's sources are beside us") {
@@ -226,7 +162,7 @@ fn routes_in(folder: &Path, found: &mut BTreeSet<String>) {
 fn no_route_is_left_out_of_the_list_of_routes() {
     let mut found = BTreeSet::new();
     routes_in(&peers::root().join("collector/src"), &mut found);
-    let listed: BTreeSet<String> = ROUTES.iter().map(|route| route.1.to_owned()).collect();
+    let listed: BTreeSet<String> = ROUTES.iter().map(|route| route.name.to_owned()).collect();
     assert_eq!(found, listed, "who may ask a new route is tested too: put it into ROUTES");
 }
 
@@ -242,30 +178,41 @@ fn every_route_asks_for_credentials_and_each_kind_opens_only_its_own() {
     let collector = collector(folder.path(), &format!("admin_api: true\nreaders: {readers}\n"));
     let agent = collector.enrol("edge", "33.19", "kudus-1");
     let body = || writer::body(&[(&named("credentials"), &[(writer::now(), 1.0)])]);
-    let ask = |route: &(&str, &str, &str, For), who: As<'_>| {
-        let headers: &[(&str, &str)] = if route.3 == For::Agents { &writer::HEADERS } else { &[] };
-        let body = if route.3 == For::Agents { body() } else { Vec::new() };
-        collector.http.ask(route.0, &format!("{}{}", collector.base, route.2), who, headers, body)
+    let ask = |route: &Route, who: As<'_>| {
+        let body = if route.whom == For::Agents { body() } else { route.body() };
+        collector.http.ask(
+            route.method,
+            &format!("{}{}", collector.base, route.ask),
+            who,
+            route.headers(),
+            body,
+        )
     };
     // What is right comes first: after ten wrong ones this address waits.
     for route in &ROUTES {
-        let right = match route.3 {
+        let right = match route.whom {
             For::Agents => As::Bearer(&agent),
             For::Administrators => As::Bearer(chief),
             For::Everyone | For::Readers => As::Bearer(reader),
         };
         let answer = ask(route, right);
-        assert!((200..300).contains(&answer.status), "{} {}: {}", route.0, route.2, answer.body);
-        if route.3 == For::Administrators {
+        assert!((200..300).contains(&answer.status), "{} {}: {}", route.method, route.ask, answer.body);
+        if route.whom == For::Administrators {
             let answer = ask(route, As::Bearer(reader));
-            assert_eq!(answer.status, 403, "{} {}: {}", route.0, route.2, answer.body);
+            assert_eq!(answer.status, 403, "{} {}: {}", route.method, route.ask, answer.body);
         }
         let nobody = ask(route, As::Nobody).status;
-        assert_eq!(nobody, if route.3 == For::Everyone { 200 } else { 401 }, "{} {}", route.0, route.2);
+        assert_eq!(
+            nobody,
+            if route.whom == For::Everyone { 200 } else { 401 },
+            "{} {}",
+            route.method,
+            route.ask
+        );
     }
     let guess = "guess-0123456789abcdef";
-    for route in ROUTES.iter().filter(|route| route.3 != For::Everyone) {
-        let other = if route.3 == For::Agents { reader } else { agent.as_str() };
+    for route in ROUTES.iter().filter(|route| route.whom != For::Everyone) {
+        let other = if route.whom == For::Agents { reader } else { agent.as_str() };
         let wrong = [
             As::Bearer(guess),
             As::Bearer(""),
@@ -278,7 +225,7 @@ fn every_route_asks_for_credentials_and_each_kind_opens_only_its_own() {
         for who in wrong {
             let answer = ask(route, who);
             let refused = matches!(answer.status, 400 | 401 | 429);
-            assert!(refused, "{} {} opens to {who:?}: {}", route.0, route.2, answer.status);
+            assert!(refused, "{} {} opens to {who:?}: {}", route.method, route.ask, answer.status);
             for secret in [guess, reader, chief, agent.as_str()] {
                 assert!(!answer.body.contains(secret), "a secret is never repeated: {}", answer.body);
             }

@@ -1,24 +1,28 @@
 //! `/api/v1/query` and `/api/v1/query_range`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use promql::{Answer, Interrupt, Options, Severity, Value};
+use http::Method;
+use model::Timestamp;
+use promql::{Answer, Options, Severity, Value};
 
 use super::params::Params;
 use super::reply::{self, ApiError};
 use super::statistics::{self, Times, Told};
 use super::time::parse_duration;
 use super::{Config, Reader, TRUNCATED, Turns, in_turn, json};
+use crate::auth::Caller;
+use crate::queries::{Asked, Ended, Origin};
 use crate::state::{AppState, now};
 
 /// One value per series at one time.
 pub(super) async fn instant(
     reader: Reader,
+    caller: Caller,
+    method: Method,
     State(state): State<AppState>,
     Extension(turns): Extension<Turns>,
     params: Params,
@@ -27,9 +31,11 @@ pub(super) async fn instant(
     let run = async {
         params.limit("limit")?;
         let at = params.time("time", now())?;
-        let query = params.get("query").unwrap_or_default().to_owned();
-        run(&turns, &config, &params, move |options| promql::instant(&*reader.source, &query, at, options))
-            .await
+        let span = Span { start: at, end: at, step: Duration::ZERO };
+        let asked = asked(caller, &method, "/api/v1/query", &params, span);
+        let query = asked.query.clone();
+        let evaluate = move |options: &Options| promql::instant(&*reader.source, &query, at, options);
+        run(&turns, &config, &params, asked, evaluate).await
     };
     run.await.unwrap_or_else(|error| error.response(params.gzip))
 }
@@ -37,6 +43,8 @@ pub(super) async fn instant(
 /// Values per series at every step from `start` to `end`, both inclusive.
 pub(super) async fn range(
     reader: Reader,
+    caller: Caller,
+    method: Method,
     State(state): State<AppState>,
     Extension(turns): Extension<Turns>,
     params: Params,
@@ -53,10 +61,11 @@ pub(super) async fn range(
             return Err(bad_step());
         }
         check_resolution(end.millis_since(start), step)?;
-        let query = params.get("query").unwrap_or_default().to_owned();
+        let asked = asked(caller, &method, "/api/v1/query_range", &params, Span { start, end, step });
+        let query = asked.query.clone();
         let evaluate =
             move |options: &Options| promql::range(&*reader.source, &query, start, end, step, options);
-        run(&turns, &config, &params, evaluate).await
+        run(&turns, &config, &params, asked, evaluate).await
     };
     run.await.unwrap_or_else(|error| error.response(params.gzip))
 }
@@ -77,12 +86,28 @@ fn check_resolution(span_ms: i64, step: Duration) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Set when the handler goes away: a client that left does not keep a core busy.
-struct Gone(Arc<AtomicBool>);
+/// The times of a query.
+struct Span {
+    start: Timestamp,
+    end: Timestamp,
+    step: Duration,
+}
 
-impl Drop for Gone {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+/// What the list and the log of queries know of this one.
+fn asked(caller: Caller, method: &Method, path: &'static str, params: &Params, span: Span) -> Asked {
+    Asked {
+        query: params.get("query").unwrap_or_default().to_owned(),
+        start: span.start,
+        end: span.end,
+        step: span.step,
+        timeout: Duration::ZERO,
+        scope: caller.scope,
+        origin: Origin::Request {
+            method: method.to_string(),
+            path,
+            reader: caller.name,
+            client: caller.address,
+        },
     }
 }
 
@@ -91,6 +116,7 @@ async fn run(
     turns: &Turns,
     config: &Config,
     params: &Params,
+    asked: Asked,
     evaluate: impl FnOnce(&Options) -> Result<Answer, promql::QueryError> + Send + 'static,
 ) -> Result<Response, ApiError> {
     let (limit, gzip) = (params.limit("limit")?, params.gzip);
@@ -100,32 +126,39 @@ async fn run(
     let lookback = lookback
         .map_err(|why| ApiError::BadData(format!("error parsing lookback delta duration: {why}")))?
         .filter(|lookback| !lookback.is_zero());
-    let asked = Instant::now();
-    let deadline = asked + timeout;
-    let gone = Gone(Arc::default());
-    let flag = Arc::clone(&gone.0);
+    let came = Instant::now();
+    let deadline = came + timeout;
+    let (client, ticket) = turns.0.begin(Asked { timeout, ..asked });
     let options = Options {
         lookback: lookback.unwrap_or(config.lookback.get()),
         samples_max: config.samples_max,
         series_max: config.series_max,
-        interrupt: Some(Arc::new(move || {
-            if flag.load(Ordering::Relaxed) {
-                return Some(Interrupt::Canceled);
-            }
-            (Instant::now() >= deadline).then_some(Interrupt::TimedOut)
-        })),
-        counts_samples: told != Told::Nothing,
+        interrupt: Some(ticket.interrupt(deadline)),
+        counts_samples: told != Told::Nothing || turns.0.logs(),
         ..Options::default()
     };
     let work = move || {
+        ticket.start();
         let begun = Instant::now();
-        let answer = evaluate(&options)?;
-        let times = Times { waited: begun - asked, evaluated: begun.elapsed() };
-        Ok(reply(answer, limit, told, times, gzip))
+        let answer = evaluate(&options);
+        let outcome = answer.as_ref().map(|answer| &answer.statistics).map_err(ToString::to_string);
+        ticket.done(&Ended { outcome, samples: answer.as_ref().ok().and_then(counted) });
+        let times = Times { waited: begun - came, evaluated: begun.elapsed() };
+        Ok(reply(answer?, limit, told, times, gzip))
     };
-    let reply = in_turn(turns, deadline.into(), work).await;
-    drop(gone);
-    reply
+    // The client stays until the end: whoever drops this future left.
+    tokio::select! {
+        reply = in_turn(turns, deadline.into(), work) => reply,
+        () = client.killed() => {
+            Err(ApiError::Canceled("query was canceled: somebody ended it (active_queries/kill)".into()))
+        }
+    }
+}
+
+/// Samples that all steps looked at, where they were counted.
+fn counted(answer: &Answer) -> Option<u64> {
+    let steps = &answer.samples_per_step;
+    (!steps.is_empty()).then(|| steps.iter().map(|(_, samples)| *samples).sum())
 }
 
 fn reply(mut answer: Answer, limit: usize, told: Told, times: Times, gzip: bool) -> Response {

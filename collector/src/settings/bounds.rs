@@ -34,6 +34,8 @@ pub(super) fn check(settings: &Settings) -> Result<(), Mistake> {
     let (key, storage) = settings.storage();
     check_storage(&storage).map_err(|mistake| mistake.under(key))?;
     settings.rules.check().map_err(|mistake| mistake.under("rules"))?;
+    let log = within("bytes_max", settings.query_log.bytes_max, Bytes::new(64 << 10), Bytes::new(1 << 40));
+    log.map_err(|mistake| mistake.under("query_log"))?;
     check_query(&settings.query).map_err(|mistake| mistake.under("query"))
 }
 

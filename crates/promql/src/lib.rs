@@ -26,7 +26,7 @@ mod parse;
 mod re2;
 mod value;
 
-use model::{SeriesSource, Timestamp};
+use model::{MatchOp, Matcher, SeriesSource, Timestamp};
 
 pub use annotation::{Annotation, Severity};
 pub use ast::{Expr, PRETTY_BYTES_MAX, Span, ValueType};
@@ -36,6 +36,17 @@ pub use number::{format_plain, format_value};
 pub use options::{Features, InterruptCheck, Options};
 pub use parse::{ParseError, REGEX_COUNT_MAX, parse, parse_matchers, parse_with};
 pub use value::{Answer, MatrixSeries, Statistics, Value, VectorSample};
+
+/// A condition whose pattern is read as in selectors, as RE2 reads it; for conditions that come by another way than text.
+///
+/// # Errors
+/// What is wrong with the pattern.
+pub fn matcher(name: &str, op: MatchOp, value: &str) -> Result<Matcher, String> {
+    let is_regex = matches!(op, MatchOp::Regex | MatchOp::NotRegex);
+    let pattern = if is_regex { re2::translate(value) } else { value.to_owned() };
+    Matcher::new(name, op, &pattern)
+        .map_err(|error| format!("error parsing regexp: {}", re2::one_line(&error.reason)))
+}
 
 /// Evaluates an expression at one time. `text` is what the expression was parsed from; annotations take positions from it.
 pub fn instant(

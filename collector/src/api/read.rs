@@ -1,0 +1,310 @@
+//! `/api/v1/read`: remote read, so that another Prometheus (or whatever speaks its protocol) asks us for whole series.
+//!
+//! In: a snappy-packed `ReadRequest`. Out: samples at once (`SAMPLES`), or frames of XOR chunks as they are read
+//! (`STREAMED_XOR_CHUNKS`), whichever the client takes; streaming is preferred, because nobody then holds the answer whole. The source
+//! is the reader's own, so that its scope holds. Conditions that only ask for an external label are dropped, and series get the
+//! external labels that they lack, as in Prometheus. Errors are plain text, which Prometheus logs.
+//!
+//! Chunks hold floats. A query whose series hold native histograms is answered with samples where the client takes them, and refused
+//! where it does not.
+//!
+//! Limits: [`BODY_BYTES_MAX`] packed and [`PAYLOAD_BYTES_MAX`] unpacked; `query.series_max` series a query; `query.samples_max` samples an
+//! answer that is not streamed; frames of about [`FRAME_BYTES`], of which [`FRAMES_AHEAD`] wait for a slow client. As many answers
+//! are streamed at once as queries may run, in places of their own: a client that reads slowly takes none from the panels.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::Extension;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Frame;
+use model::{Columns, MatchOp, Matcher, Selection, SeriesSet, SeriesSource, Timestamp};
+use tokio::sync::mpsc;
+use wire::body::{Codec, Packer, Unpacker};
+use wire::read::{self, FrameWriter, Query, QueryMatcher, ReadRequest, Streamed, xor};
+
+use super::reply::ApiError;
+use super::{Config, Reader, Turns, in_turn};
+use crate::external::ExternalLabels;
+use crate::state::AppState;
+
+/// The largest request as it comes.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// The largest request unpacked.
+const PAYLOAD_BYTES_MAX: usize = 4 << 20;
+/// Bytes from which on a frame is sent, as in Prometheus.
+const FRAME_BYTES: usize = 1 << 20;
+/// Frames that are ready before the client takes them.
+const FRAMES_AHEAD: usize = 2;
+
+/// The handler.
+pub(super) async fn read(
+    reader: Reader,
+    State(state): State<AppState>,
+    Extension(turns): Extension<Turns>,
+    request: Request,
+) -> Response {
+    answer(reader, &state, turns, request).await.unwrap_or_else(|error| failure(&error))
+}
+
+fn failure(error: &ApiError) -> Response {
+    (error.status(), format!("{error}\n")).into_response()
+}
+
+async fn answer(
+    reader: Reader,
+    state: &AppState,
+    turns: Turns,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| ApiError::BadData(format!("cannot read the request: {error}")))?;
+    let job = Job::read(&body.to_bytes(), reader, state)?;
+    let deadline = tokio::time::Instant::now() + job.config.timeout.get();
+    let job = match job.streamed {
+        Streamed::Never => job,
+        Streamed::Only => return stream(job, turns, deadline).await,
+        // Looking for histograms reads series and so takes a turn.
+        Streamed::Possible => {
+            let (job, streams) = in_turn(&turns, deadline, move || {
+                let streams = !job.has_histograms()?;
+                Ok((job, streams))
+            })
+            .await?;
+            if streams {
+                return stream(job, turns, deadline).await;
+            }
+            job
+        }
+    };
+    let packed = in_turn(&turns, deadline, move || job.samples()).await?;
+    let headers = [(header::CONTENT_TYPE, "application/x-protobuf"), (header::CONTENT_ENCODING, "snappy")];
+    Ok((headers, packed).into_response())
+}
+
+/// One request, ready to be answered.
+struct Job {
+    reader: Reader,
+    config: Config,
+    external: ExternalLabels,
+    streamed: Streamed,
+    queries: Vec<Asked>,
+}
+
+struct Asked {
+    matchers: Vec<Matcher>,
+    start: Timestamp,
+    end: Timestamp,
+}
+
+impl Job {
+    fn read(body: &[u8], reader: Reader, state: &AppState) -> Result<Self, ApiError> {
+        let bad = |error: wire::WireError| ApiError::BadData(error.to_string());
+        let mut payload = Vec::new();
+        Unpacker::new().unpack(Codec::Snappy, body, PAYLOAD_BYTES_MAX, &mut payload).map_err(bad)?;
+        let request = ReadRequest::parse(&payload).map_err(bad)?;
+        let conditions = request.queries.iter().flat_map(|query| &query.matchers);
+        let patterns =
+            conditions.filter(|sent| matches!(sent.op, MatchOp::Regex | MatchOp::NotRegex)).count();
+        if patterns > promql::REGEX_COUNT_MAX {
+            let most = promql::REGEX_COUNT_MAX;
+            return Err(ApiError::BadData(format!("more than {most} regular expressions in one request")));
+        }
+        let settings = state.settings.load();
+        let external = settings.external_labels.clone();
+        let asked = |query: &Query<'_>| Asked::read(query, &external);
+        let queries = request.queries.iter().map(asked).collect::<Result<_, _>>()?;
+        Ok(Self { reader, config: settings.query, external, streamed: request.streamed, queries })
+    }
+
+    fn has_histograms(&self) -> Result<bool, ApiError> {
+        let mut histograms = Vec::new();
+        for asked in &self.queries {
+            let mut series = asked.select(&*self.reader.source)?;
+            while series.advance()? {
+                series.read_histograms(&mut histograms)?;
+                if !histograms.is_empty() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Every sample, packed.
+    fn samples(&self) -> Result<Vec<u8>, ApiError> {
+        let (mut payload, mut left) = (Vec::new(), self.config.samples_max);
+        for asked in &self.queries {
+            let result = self.result(asked, &mut left)?;
+            read::push_result(&mut payload, &result);
+        }
+        let mut packed = Vec::new();
+        let done = Packer::new(1).pack(Codec::Snappy, &payload, &mut packed);
+        done.map_err(|error| ApiError::Internal(error.to_string()))?;
+        Ok(packed)
+    }
+
+    fn result(&self, asked: &Asked, left: &mut usize) -> Result<Vec<u8>, ApiError> {
+        let mut writer = wire::v1::Writer::default();
+        let (mut columns, mut histograms) = (Columns::default(), Vec::new());
+        let mut series = asked.select(&*self.reader.source)?;
+        let mut count = 0;
+        while series.advance()? {
+            self.count_series(&mut count)?;
+            series.read(&mut columns)?;
+            series.read_histograms(&mut histograms)?;
+            *left = left.checked_sub(columns.len() + histograms.len()).ok_or_else(|| {
+                // In Prometheus' words.
+                ApiError::BadData(format!("exceeded sample limit ({})", self.config.samples_max))
+            })?;
+            let labels = self.external.stamp(series.labels());
+            let histograms: Vec<Vec<u8>> =
+                histograms.iter().map(|(at, bytes)| read::histogram_at(bytes, *at)).collect();
+            writer.series_with(
+                labels.iter(),
+                columns.iter().map(|sample| (sample.timestamp, sample.value)),
+                histograms.iter().map(Vec::as_slice),
+                std::iter::empty::<(&[(&str, &str)], Timestamp, f64)>(),
+            );
+        }
+        Ok(writer.finish())
+    }
+
+    fn count_series(&self, count: &mut usize) -> Result<(), ApiError> {
+        *count += 1;
+        if *count <= self.config.series_max {
+            return Ok(());
+        }
+        Err(ApiError::Execution(format!(
+            "the query reads more than {} series: narrow it or raise query.series_max",
+            self.config.series_max
+        )))
+    }
+
+    /// Sends frame by frame; ends where nobody takes them any more.
+    fn frames(&self, out: &mpsc::Sender<Result<Bytes, ApiError>>) -> Result<(), ApiError> {
+        for (index, asked) in self.queries.iter().enumerate() {
+            self.frames_of(index, asked, out)?;
+        }
+        Ok(())
+    }
+
+    fn frames_of(
+        &self,
+        index: usize,
+        asked: &Asked,
+        out: &mpsc::Sender<Result<Bytes, ApiError>>,
+    ) -> Result<(), ApiError> {
+        let (mut writer, mut chunks) = (FrameWriter::default(), xor::Builder::default());
+        let (mut columns, mut histograms) = (Columns::default(), Vec::new());
+        let mut series = asked.select(&*self.reader.source)?;
+        let mut count = 0;
+        while series.advance()? {
+            self.count_series(&mut count)?;
+            series.read_histograms(&mut histograms)?;
+            if !histograms.is_empty() {
+                return Err(ApiError::Execution(
+                    "native histograms are not streamed: accept SAMPLES beside STREAMED_XOR_CHUNKS".into(),
+                ));
+            }
+            series.read(&mut columns)?;
+            writer.begin(&self.external.stamp(series.labels()));
+            for sample in columns.iter() {
+                chunks.push(sample.timestamp, sample.value);
+                if chunks.is_full() {
+                    chunks.finish().iter().for_each(|chunk| writer.chunk(chunk));
+                    if writer.size() >= FRAME_BYTES {
+                        send(&mut writer, index, out)?;
+                    }
+                }
+            }
+            chunks.finish().iter().for_each(|chunk| writer.chunk(chunk));
+            if writer.has_chunks() {
+                send(&mut writer, index, out)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Asked {
+    fn read(query: &Query<'_>, external: &ExternalLabels) -> Result<Self, ApiError> {
+        let compiled = query.matchers.iter().map(matcher).collect::<Result<Vec<Matcher>, _>>()?;
+        let matchers = compiled.into_iter().filter(|matcher| !external.satisfy(matcher)).collect();
+        Ok(Self { matchers, start: query.start, end: query.end })
+    }
+
+    fn select<'a>(
+        &self,
+        source: &'a dyn SeriesSource,
+    ) -> Result<Box<dyn SeriesSet + Send + 'a>, model::SourceError> {
+        source.select(&Selection { matchers: &self.matchers, start: self.start, end: self.end })
+    }
+}
+
+/// A condition with its pattern read as in queries.
+fn matcher(sent: &QueryMatcher<'_>) -> Result<Matcher, ApiError> {
+    if matches!(sent.op, MatchOp::Equal | MatchOp::NotEqual) {
+        return Matcher::new(sent.name, sent.op, sent.value)
+            .map_err(|error| ApiError::BadData(error.to_string()));
+    }
+    promql::matcher(sent.name, sent.op, sent.value).map_err(ApiError::BadData)
+}
+
+fn send(
+    writer: &mut FrameWriter,
+    index: usize,
+    out: &mpsc::Sender<Result<Bytes, ApiError>>,
+) -> Result<(), ApiError> {
+    let message = writer.finish(index);
+    let mut frame = Vec::with_capacity(message.len() + 16);
+    read::push_frame_head(&mut frame, message.len(), crc32c::crc32c(&message));
+    frame.extend_from_slice(&message);
+    out.blocking_send(Ok(frame.into())).map_err(|_| ApiError::Canceled("the client left".into()))
+}
+
+/// Answers with frames; what goes wrong before the first has its own status.
+async fn stream(job: Job, turns: Turns, deadline: tokio::time::Instant) -> Result<Response, ApiError> {
+    let place = turns.0.stream_place(deadline).await?;
+    let (frames, mut ready) = mpsc::channel(FRAMES_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = job.frames(&frames) {
+            // Who left does not hear it.
+            drop(frames.blocking_send(Err(error)));
+        }
+        drop(place);
+    });
+    let first = match ready.recv().await {
+        Some(Err(error)) => return Err(error),
+        Some(Ok(frame)) => Some(frame),
+        None => None,
+    };
+    let mut response = (StatusCode::OK, Body::new(Frames { first, ready })).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(read::STREAMED_TYPE));
+    Ok(response)
+}
+
+/// A body of frames.
+struct Frames {
+    first: Option<Bytes>,
+    ready: mpsc::Receiver<Result<Bytes, ApiError>>,
+}
+
+impl HttpBody for Frames {
+    type Data = Bytes;
+    type Error = ApiError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        self.ready.poll_recv(context).map(|next| next.map(|frame| frame.map(Frame::data)))
+    }
+}
