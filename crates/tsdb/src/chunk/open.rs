@@ -17,8 +17,11 @@ pub(crate) struct OpenChunk {
     count: u16,
 }
 
-/// Bytes that a chunk's tokens begin with.
-const FIRST_BYTES: usize = 32;
+/// Bytes that a chunk's tokens begin with, and grow by at least.
+const FIRST_BYTES: usize = 24;
+
+/// Two short tokens.
+const SHORT_BYTES: usize = 8;
 
 /// The longest pair of tokens: a varint, and a token with its scale and mantissa or its difference.
 const PAIR_BYTES: usize = 10 + 12;
@@ -60,19 +63,16 @@ impl OpenChunk {
     /// Appends a sample later than all others.
     #[inline]
     pub(crate) fn append(&mut self, time: i64, value: f64) {
-        if self.tokens.capacity() - self.tokens.len() < PAIR_BYTES {
-            self.grow();
-        }
         if self.count == 0 {
             self.first = time;
             self.delta = 0;
             self.values = State::default();
+            self.make_room(PAIR_BYTES);
             self.values.encode(value, &mut self.tokens);
         } else {
             let delta = time.wrapping_sub(self.last);
-            let change = zigzag(delta.wrapping_sub(self.delta));
+            self.append_pair(zigzag(delta.wrapping_sub(self.delta)), value);
             self.delta = delta;
-            self.append_pair(change, value);
         }
         self.last = time;
         self.count += 1;
@@ -80,25 +80,24 @@ impl OpenChunk {
 
     #[inline]
     fn append_pair(&mut self, change: u64, value: f64) {
-        match Short::number(change) {
-            Some(time) => match self.values.short_token(value) {
-                Some(value) => time.then(value).put(&mut self.tokens),
-                None => {
-                    time.put(&mut self.tokens);
-                    self.values.encode_rest(value, &mut self.tokens);
-                }
-            },
-            None => {
-                put(&mut self.tokens, change);
-                self.values.encode(value, &mut self.tokens);
-            }
-        }
+        let Some(time) = Short::number(change) else { return self.append_long(change, value) };
+        let Some(value) = self.values.short_token(value) else { return self.append_long(change, value) };
+        self.make_room(SHORT_BYTES);
+        time.then(value).put(&mut self.tokens);
+    }
+
+    fn append_long(&mut self, change: u64, value: f64) {
+        self.make_room(PAIR_BYTES);
+        put(&mut self.tokens, change);
+        self.values.encode(value, &mut self.tokens);
     }
 
     /// Doubling would leave a third of all open chunks' memory empty.
-    #[cold]
-    fn grow(&mut self) {
-        self.tokens.reserve_exact(FIRST_BYTES + self.tokens.len() / 4);
+    #[inline]
+    fn make_room(&mut self, bytes: usize) {
+        if self.tokens.capacity() - self.tokens.len() < bytes {
+            self.tokens.reserve_exact(FIRST_BYTES + self.tokens.len() / 4);
+        }
     }
 
     /// Replaces the samples by others, strictly ascending, of which the last one stands at the time of the last one before.
