@@ -6,7 +6,6 @@
 //! What reads no series and cannot be narrowed to a scope (the settings, figures of the whole store) answers 403 to readers who see a
 //! part only.
 //!
-//! There are no rules yet, so `/api/v1/rules` and `/api/v1/alerts` answer with empty lists, as a Prometheus without rule files does.
 //!
 //! `/api/v1/admin/tsdb` changes the store. It answers only where the settings say `admin_api: true`, and only an
 //! [`Administrator`](crate::auth::Administrator).
@@ -24,7 +23,8 @@ mod metadata;
 mod params;
 mod query;
 mod read;
-mod reply;
+pub(crate) mod reply;
+mod rules;
 mod series;
 mod shown;
 mod statistics;
@@ -33,6 +33,8 @@ mod targets;
 #[cfg(test)]
 mod tests;
 pub(crate) mod time;
+
+pub(crate) use params::takes_gzip;
 
 use std::sync::Arc;
 
@@ -102,8 +104,8 @@ pub fn router(queries: &Arc<Queries>) -> Router<AppState> {
         .route("/api/v1/status/runtimeinfo", get(status::runtime_info))
         .route("/api/v1/status/walreplay", get(status::replay))
         .route("/api/v1/status/tsdb", get(status::tsdb))
-        .route("/api/v1/rules", get(status::rules))
-        .route("/api/v1/alerts", get(status::alerts))
+        .route("/api/v1/rules", get(rules::rules))
+        .route("/api/v1/alerts", get(rules::alerts))
         .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route(
             "/api/v1/admin/tsdb/clean_tombstones",

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use journal::disk::RealDisk;
-use model::Timestamp;
+use model::{Labels, Timestamp};
 use serde::Deserialize;
 use settings::{Bytes, Span};
 use telemetry::summary::{Say, Summary};
@@ -327,6 +327,30 @@ impl Ingest {
             .collect();
         senders.sort_unstable_by(|a, b| b.series.cmp(&a.series).then_with(|| a.sender.cmp(&b.sender)));
         senders
+    }
+
+    /// Who writes each of these series, or wrote it before a restart and is still expected to; what the store forgot (some hours after
+    /// its last sample) nobody writes.
+    pub fn writers(&self, series: &[Labels]) -> Vec<Vec<Arc<str>>> {
+        let mut writers = vec![Vec::new(); series.len()];
+        let Some(store) = self.store.get() else { return writers };
+        let mut known = Vec::with_capacity(series.len());
+        store.find_all(series.iter().map(Labels::as_bytes), &mut known);
+        let caches = self.caches.read().expect("nothing panics while it holds this lock").clone();
+        for (name, cache) in caches {
+            let cached = cache.read();
+            for ((labels, series), writers) in series.iter().zip(&known).zip(&mut writers) {
+                let is_active = series.is_some_and(|series| cached.has_series(series));
+                if is_active || cached.absent(labels.as_bytes()).is_some() {
+                    writers.push(Arc::clone(&name));
+                }
+            }
+        }
+        let roll = self.roll.lock().expect("nothing panics while it holds this lock");
+        for (labels, writers) in series.iter().zip(&mut writers) {
+            writers.extend(roll.missed(labels.as_bytes()).map(Arc::from));
+        }
+        writers
     }
 
     /// Shows how many series each sender has, and how many it may have.

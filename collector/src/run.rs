@@ -25,6 +25,7 @@ use crate::embedded::IntoStore;
 use crate::enrolment::Enrolment;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::rules::{RuleFile, Rules};
 use crate::server::Server;
 use crate::settings::Checked;
 use crate::state::{App, AppState};
@@ -51,6 +52,7 @@ pub struct Collector {
     certificate: Option<Arc<Certificate>>,
     store: Arc<Store>,
     upkeep: Upkeep,
+    rules: Rules,
     agent: Option<pantau_agent::Agent>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
@@ -155,6 +157,7 @@ impl Collector {
     /// Starts a collector; returns when it answers queries. `settings_file` is what a reload reads.
     pub async fn start(settings: Checked, settings_file: Option<&Path>) -> anyhow::Result<Self> {
         let settings = Arc::new(settings);
+        let rules = read_rules(&settings)?;
         let Listening { state, address, certificate, stop, server } = listen(Arc::clone(&settings)).await?;
         tracing::info!("listening on {address}, replaying the journal in {}", settings.data.display());
         say_settings(&settings);
@@ -176,6 +179,7 @@ impl Collector {
         state.metrics.ready.set(1);
         let upkeep = Upkeep::start(&store, settings.storage.compaction);
         let upkeep = upkeep.context("cannot start the threads that look after the store")?;
+        let rules = Rules::start(&state, rules, Box::new(|_, _| {}))?;
         let mut chores = vec![
             tokio::spawn(keep_roll(Arc::clone(&state))),
             tokio::spawn(self_series::run(Arc::clone(&state))),
@@ -184,7 +188,19 @@ impl Collector {
             chores.push(tokio::spawn(watch_certificate(Arc::clone(certificate), Arc::clone(&state))));
         }
         let settings_file = settings_file.map(Path::to_owned);
-        Ok(Self { state, address, settings_file, certificate, store, upkeep, agent, stop, server, chores })
+        Ok(Self {
+            state,
+            address,
+            settings_file,
+            certificate,
+            store,
+            upkeep,
+            rules,
+            agent,
+            stop,
+            server,
+            chores,
+        })
     }
 
     /// Reads the settings file again and takes over everything or nothing.
@@ -203,6 +219,7 @@ impl Collector {
         let Some(file) = &self.settings_file else { bail!("there is no settings file to read") };
         let new = Checked::load(file)?;
         check_reloadable(&old, &new)?;
+        let rules = read_rules(&new)?;
         // What can fail comes first: files of the certificate, then the inputs.
         if let Some(files) = &new.tls {
             Certificate::load(files).map_err(|unusable| new.wrong(&unusable.mistake().under("tls")))?;
@@ -223,6 +240,7 @@ impl Collector {
         self.state.auth.reload(&new);
         self.state.ingest.reload(&new.ingest);
         self.upkeep.set_budget(new.storage.compaction);
+        self.rules.reload(&new, rules);
         self.state.settings.store(Arc::new(new));
         Ok(())
     }
@@ -238,7 +256,9 @@ impl Collector {
         let data = self.state.settings.load().data.clone();
         drop(std::fs::remove_file(local::path_in(&data)));
         let (store, upkeep, ingest) = (self.store, self.upkeep, Arc::clone(&self.state.ingest));
+        let rules = self.rules;
         let closed = tokio::task::spawn_blocking(move || {
+            rules.stop();
             upkeep.stop();
             write_roll(&ingest);
             store.close()
@@ -249,6 +269,12 @@ impl Collector {
         drop(std::fs::remove_file(data.join(RUNNING)));
         Ok(())
     }
+}
+
+/// Reads the rule files that the settings name.
+fn read_rules(settings: &Checked) -> anyhow::Result<Vec<RuleFile>> {
+    let files = settings.rules.load(&settings.base);
+    Ok(files.map_err(|mistake| settings.wrong(&mistake.under("rules")))?)
 }
 
 /// Says how the last run on a data folder ended, by a file that is there while a collector runs; makes it for this one.

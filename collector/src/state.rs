@@ -14,6 +14,7 @@ use crate::enrolment::{EMBEDDED, Enrolment};
 use crate::ingest::Ingest;
 use crate::ledger::{AgentStatus, Ledger};
 use crate::metrics::Metrics;
+use crate::rules::Shown;
 use crate::queries::Queries;
 use crate::settings::Checked;
 
@@ -108,6 +109,8 @@ pub struct App {
     pub queries: Arc<Queries>,
     /// The collector's own counters.
     pub metrics: Arc<Metrics>,
+    /// Rules as they were after their last evaluation.
+    pub rules: Shown,
     /// When this process started.
     pub started: Timestamp,
     /// How the settings were read last.
@@ -140,6 +143,7 @@ impl App {
             enrolment,
             ledger,
             metrics,
+            rules: Shown::default(),
             started: now(),
             last_reload: ArcSwap::from_pointee(Reload { at: now(), taken: true }),
         }

@@ -1,4 +1,4 @@
-//! `/api/v1/status/…`: what this collector is, how it was started and how it is; and what there is of rules and alerts: none.
+//! `/api/v1/status/…`: what this collector is, how it was started and how it is.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -112,16 +112,6 @@ pub(super) async fn runtime_info(reader: Reader, State(state): State<AppState>, 
 pub(super) async fn replay(_: Viewer, State(state): State<AppState>, params: Params) -> Response {
     let done = u8::from(state.is_ready());
     reply::success(&json!({ "min": 0, "max": 1, "current": done }).to_string(), params.gzip)
-}
-
-/// No rule is configured, because none can be: the list is empty whoever asks.
-pub(super) async fn rules(_: Viewer, params: Params) -> Response {
-    reply::success(r#"{"groups":[]}"#, params.gzip)
-}
-
-/// Without rules there is no alert.
-pub(super) async fn alerts(_: Viewer, params: Params) -> Response {
-    reply::success(r#"{"alerts":[]}"#, params.gzip)
 }
 
 /// What is written to, and what is most of it: by metric, label and value as Prometheus has it; by agent where the parameter `by` says

@@ -1,4 +1,4 @@
-//! `pantau-collector rules check`: rule files looked at as promtool does it.
+//! `pantau-collector rules check` and `rules test`: rule files looked at and tried out as promtool does it.
 //!
 //! Ends with 0 where all is well, with 1 where a file is wrong, with 3 where only a lint finds fault and `--lint-fatal` asks for it.
 
@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::rules::RuleFile;
 use crate::rules::file::Rule;
+use crate::rules::{RuleFile, unit};
 use crate::settings::Checked;
 
 const LINT: u8 = 3;
@@ -23,6 +23,12 @@ pub(super) enum RulesWord {
         #[arg(long)]
         lint_fatal: bool,
     },
+    /// Runs unit tests of rules, in promtool's form.
+    Test {
+        /// The test files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 pub(super) fn act(settings: &Checked, word: RulesWord) -> anyhow::Result<ExitCode> {
@@ -33,6 +39,7 @@ pub(super) fn act(settings: &Checked, word: RulesWord) -> anyhow::Result<ExitCod
             Ok(check(&loaded.into_iter().map(|file| file.path).collect::<Vec<_>>(), lint_fatal))
         }
         RulesWord::Check { files, lint_fatal } => Ok(check(&files, lint_fatal)),
+        RulesWord::Test { files } => Ok(test(&files)),
     }
 }
 
@@ -61,6 +68,26 @@ fn check(files: &[PathBuf], lint_fatal: bool) -> ExitCode {
         (false, true) => ExitCode::from(LINT),
         (false, false) => ExitCode::SUCCESS,
     }
+}
+
+fn test(files: &[PathBuf]) -> ExitCode {
+    let mut failed = false;
+    for path in files {
+        println!("Unit Testing:  {}", path.display());
+        let wrong = unit::run(path);
+        if wrong.is_empty() {
+            println!("  SUCCESS");
+        } else {
+            eprintln!("  FAILED:");
+            for why in wrong {
+                eprintln!("{why}");
+                println!();
+            }
+            failed = true;
+        }
+        println!();
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// What promtool says of rules that stand twice.

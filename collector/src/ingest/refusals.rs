@@ -128,6 +128,14 @@ impl Refusals {
             .filter(|(_, samples)| *samples > 0)
     }
 
+    /// What was refused and why, in one line.
+    pub fn short(&self) -> String {
+        let counts: Vec<String> =
+            self.counts().map(|(reason, samples)| format!("{samples} {}", reason.as_str())).collect();
+        let example = self.examples.first().map_or("", String::as_str);
+        format!("refused {}, for example {example}", counts.join(", "))
+    }
+
     /// The answer's text: the fate of the good part first.
     pub fn text(&self, stored: u64) -> String {
         let refused = self.samples();

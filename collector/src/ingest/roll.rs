@@ -128,6 +128,13 @@ impl Roll {
         hash(&self.key, labels)
     }
 
+    /// Senders that had a series before the restart and have not come since.
+    pub(super) fn missed(&self, labels: &[u8]) -> impl Iterator<Item = &str> {
+        let hash = if self.senders.is_empty() { 0 } else { self.hash(labels) };
+        let had = move |hashes: &HashSet<u64>| hashes.contains(&hash);
+        self.senders.iter().filter(move |(_, hashes)| had(hashes)).map(|(name, _)| name.as_str())
+    }
+
     /// Writes the file: these senders, and those who have not come yet while they are expected.
     pub(super) fn write(
         &self,
