@@ -73,4 +73,11 @@ pub trait SeriesSet {
         into.clear();
         Ok(())
     }
+
+    /// Replaces `into` by the start timestamps of the samples that [`read`](SeriesSet::read) gives, one for each: when its counter began, or
+    /// `None` where nobody said. Sources that know none leave it empty; those of native histograms stand in their bytes.
+    fn read_starts(&mut self, into: &mut Vec<Option<Timestamp>>) -> Result<(), SourceError> {
+        into.clear();
+        Ok(())
+    }
 }

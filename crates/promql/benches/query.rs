@@ -3,6 +3,7 @@
 //! `cargo bench -p promql`. The first two are the query goals of the project (there over HTTP, against Prometheus and VictoriaMetrics).
 
 #[path = "../tests/conformance/store.rs"]
+#[allow(dead_code, reason = "the scripts need more of it")]
 mod store;
 
 use std::time::{Duration, Instant};

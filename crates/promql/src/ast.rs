@@ -270,6 +270,10 @@ pub(crate) enum BinaryOp {
     LessOrEqual,
     Greater,
     GreaterOrEqual,
+    /// `</`: without what lies above.
+    TrimUpper,
+    /// `>/`: without what lies below.
+    TrimLower,
     And,
     Or,
     Unless,
@@ -285,11 +289,16 @@ impl BinaryOp {
         matches!(self, Self::And | Self::Or | Self::Unless)
     }
 
+    pub(crate) fn is_trim(self) -> bool {
+        matches!(self, Self::TrimUpper | Self::TrimLower)
+    }
+
     /// Binds the tighter, the greater.
     pub(crate) fn precedence(self) -> u8 {
         match self {
             Self::Or => 1,
             Self::And | Self::Unless => 2,
+            Self::TrimUpper | Self::TrimLower => 3,
             op if op.is_comparison() => 3,
             Self::Add | Self::Sub => 4,
             Self::Pow => 6,
@@ -312,6 +321,8 @@ impl BinaryOp {
             Self::LessOrEqual => "<=",
             Self::Greater => ">",
             Self::GreaterOrEqual => ">=",
+            Self::TrimUpper => "</",
+            Self::TrimLower => ">/",
             Self::And => "and",
             Self::Or => "or",
             Self::Unless => "unless",

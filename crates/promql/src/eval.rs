@@ -15,9 +15,11 @@ mod label;
 mod looked_at;
 mod matching;
 mod math;
+mod native;
 mod over_time;
 mod rate;
 mod ratio;
+mod samples;
 mod select;
 mod series;
 mod set;
@@ -31,11 +33,11 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Columns, Labels, SeriesSource, Timestamp};
+use model::{Columns, Histogram, Labels, SeriesSource, Timestamp};
 
 use crate::annotation::{Annotations, Severity};
 use crate::ast::{Expr, Kind, ValueType};
-use crate::budget::{Budget, Column, is_present};
+use crate::budget::{self, Budget, Column, Held};
 use crate::error::QueryError;
 use crate::options::Options;
 use crate::parse;
@@ -110,6 +112,8 @@ struct Query<'q> {
     annotations: RefCell<Annotations>,
     series_read: Cell<u64>,
     samples_read: Cell<u64>,
+    /// Whether selectors that are opened now say of each histogram whether it was reset; only counts and sums are looked at.
+    detects_resets: Cell<bool>,
     looked_at: LookedAt,
 }
 
@@ -189,12 +193,42 @@ fn group_digits(number: usize) -> String {
     parts.join(",")
 }
 
+fn to_sample(series: Series, timestamp: Timestamp) -> Option<VectorSample> {
+    let (value, histogram) = match series.points.held(0) {
+        Held::Absent => return None,
+        Held::Number(value) => (value, None),
+        Held::Histogram(histogram) => (0.0, Some(Arc::clone(histogram))),
+    };
+    Some(VectorSample { labels: series.labels, timestamp, value, histogram })
+}
+
 fn to_matrix(series: Series, steps: Steps) -> Option<MatrixSeries> {
-    let mut points = Columns::default();
-    for (time, value) in steps.iter().zip(series.points.iter()).filter(|(_, value)| is_present(**value)) {
-        points.push(Timestamp::from_millis(time), *value);
+    let (mut points, mut histograms) = (Columns::default(), Vec::new());
+    for (at, time) in steps.iter().enumerate() {
+        let time = Timestamp::from_millis(time);
+        match series.points.held(at) {
+            Held::Absent => {}
+            Held::Number(value) => points.push(time, value),
+            Held::Histogram(histogram) => histograms.push((time, Arc::clone(histogram))),
+        }
     }
-    (!points.is_empty()).then_some(MatrixSeries { labels: series.labels, points, histograms: Vec::new() })
+    let is_empty = points.is_empty() && histograms.is_empty();
+    (!is_empty).then_some(MatrixSeries { labels: series.labels, points, histograms })
+}
+
+/// Changes the sign of what each step has.
+fn negated_cells(points: &mut Column) -> Result<()> {
+    for at in 0..points.len() {
+        match points.held(at) {
+            Held::Absent => {}
+            Held::Number(value) => points.set(at, -value),
+            Held::Histogram(histogram) => {
+                let negated = Histogram::clone(histogram).times(-1.0);
+                points.set_histogram(at, Arc::new(negated))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 impl<'q> Query<'q> {
@@ -215,6 +249,7 @@ impl<'q> Query<'q> {
             annotations: RefCell::default(),
             series_read: Cell::new(0),
             samples_read: Cell::new(0),
+            detects_resets: Cell::new(false),
             looked_at: LookedAt::default(),
         }
     }
@@ -247,17 +282,7 @@ impl<'q> Query<'q> {
             Evaluated::Text(text) => Value::String { timestamp, value: text.into() },
             Evaluated::Vector(stream) => {
                 let all = self.finish(stream)?;
-                let present = all.into_iter().filter(|series| is_present(series.points[0]));
-                Value::Vector(
-                    present
-                        .map(|s| VectorSample {
-                            labels: s.labels,
-                            timestamp,
-                            value: s.points[0],
-                            histogram: None,
-                        })
-                        .collect(),
-                )
+                Value::Vector(all.into_iter().filter_map(|series| to_sample(series, timestamp)).collect())
             }
         })
     }
@@ -272,14 +297,16 @@ impl<'q> Query<'q> {
             let mut points = Columns::default();
             let window = windows.window(0);
             window.times.iter().zip(window.values).for_each(|(time, value)| points.push(*time, *value));
-            if points.is_empty() {
+            let histograms = window.histograms.to_vec();
+            if points.is_empty() && histograms.is_empty() {
                 continue;
             }
-            held += points.len();
+            held += points.len()
+                + histograms.iter().map(|(_, histogram)| budget::weight(histogram)).sum::<usize>();
             charge.grow_to(held)?;
             let labels = windows.labels();
             let labels = if windows.drop_name() { self.without_name(labels) } else { labels.clone() };
-            matrix.push(MatrixSeries { labels, points, histograms: Vec::new() });
+            matrix.push(MatrixSeries { labels, points, histograms });
         }
         matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(matrix)
@@ -304,7 +331,7 @@ impl<'q> Query<'q> {
             Kind::Text(text) => Ok(Evaluated::Text(&text.value)),
             Kind::Paren(inner) | Kind::Plus(inner) => self.eval(inner, steps),
             Kind::Selector(selector) => {
-                self.select_instant(selector, steps, select::Show::Value).map(Evaluated::Vector)
+                self.select_instant(expr, selector, steps, select::Show::Value).map(Evaluated::Vector)
             }
             Kind::Aggregate(aggregate) => self.aggregate(aggregate, steps).map(Evaluated::Vector),
             Kind::Negate(inner) => self.negate(inner, steps),
@@ -323,7 +350,9 @@ impl<'q> Query<'q> {
             Evaluated::Text(text) => Evaluated::Text(text),
             Evaluated::Vector(stream) => Evaluated::Vector(Box::new(stream.map(move |series| {
                 let series = series?;
-                let points = Column::filled(&self.budget, series.points[0], count)?;
+                let mut points = Column::absent(&self.budget, count)?;
+                points.copy(0, &series.points, 0)?;
+                points.repeat_first()?;
                 Ok(Series { points, ..series })
             }))),
         })
@@ -338,7 +367,11 @@ impl<'q> Query<'q> {
             Evaluated::Vector(stream) => {
                 let negated = stream.map(|series| {
                     let mut series = series?;
-                    series.points.map(|value| -value);
+                    if series.points.has_histograms() {
+                        negated_cells(&mut series.points)?;
+                    } else {
+                        series.points.map(|value| -value);
+                    }
                     Ok(series)
                 });
                 Evaluated::Vector(self.drop_names(Box::new(negated), inner.has_one_name())?)
@@ -359,6 +392,14 @@ impl<'q> Query<'q> {
             Evaluated::Vector(stream) => Ok(stream),
             _ => unreachable!("types are checked: a vector is expected here"),
         }
+    }
+
+    /// A vector whose selectors detect resets, or not.
+    fn vector_detecting(&'q self, expr: &'q Expr, steps: Steps, detects: bool) -> Result<Stream<'q>> {
+        let before = self.detects_resets.replace(detects);
+        let stream = self.vector(expr, steps);
+        self.detects_resets.set(before);
+        stream
     }
 
     fn string(&'q self, expr: &'q Expr) -> &'q str {

@@ -144,6 +144,7 @@ static FUNCTIONS: &[Function] = &[
     plain("sort_desc", V, Vector),
     plain("sqrt", V, Vector),
     experimental(plain("start", &[], Scalar)),
+    experimental(plain("start_timestamp", V, Vector)),
     plain("stddev_over_time", M, Vector),
     plain("stdvar_over_time", M, Vector),
     experimental(plain("step", &[], Scalar)),

@@ -10,8 +10,10 @@
 //!
 //! Limits ([`Options`], [`Expr`]): samples held, steps, series, expression length 256 KiB, depth 200, 100 regular expressions.
 //!
-//! Not here yet: native histograms (the source gives floats only). Anything over windows of `anchored`/`smoothed` selectors,
-//! fill modifiers and duration arithmetic is behind [`Features`].
+//! A step may have a native histogram in place of a number: columns have room for them only where there are any, and what computes
+//! with numbers alone never meets them (`eval/native/`).
+//!
+//! Windows of `anchored`/`smoothed` selectors, fill modifiers, start timestamps and duration arithmetic are behind [`Features`].
 
 mod annotation;
 mod ast;
@@ -32,7 +34,7 @@ pub use annotation::{Annotation, Severity};
 pub use ast::{Expr, PRETTY_BYTES_MAX, Span, ValueType};
 pub use error::{Interrupt, QueryError};
 pub use function::{Arity, Function};
-pub use number::{format_plain, format_value};
+pub use number::{format_plain, format_value, push_value};
 pub use options::{Features, InterruptCheck, Options};
 pub use parse::{ParseError, REGEX_COUNT_MAX, parse, parse_matchers, parse_with};
 pub use value::{Answer, MatrixSeries, Statistics, Value, VectorSample};

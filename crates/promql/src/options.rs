@@ -21,6 +21,8 @@ pub struct Features {
     pub fill: bool,
     /// The labels `__type__` and `__unit__` go where the metric name goes (`type-and-unit-labels`).
     pub type_and_unit_labels: bool,
+    /// Counters are known to begin where their samples say so; `start_timestamp()` shows it.
+    pub start_timestamps: bool,
     /// Metric names are dropped at the end and not at once (`promql-delayed-name-removal`).
     pub delayed_name_removal: bool,
 }
@@ -33,6 +35,7 @@ impl Features {
         extended_ranges: true,
         fill: true,
         type_and_unit_labels: true,
+        start_timestamps: true,
         delayed_name_removal: true,
     };
 }
@@ -46,6 +49,7 @@ impl Default for Features {
             extended_ranges: false,
             fill: false,
             type_and_unit_labels: false,
+            start_timestamps: false,
             delayed_name_removal: false,
         }
     }

@@ -568,6 +568,8 @@ fn binary_symbol(symbol: &str) -> Option<BinaryOp> {
         "<=" => BinaryOp::LessOrEqual,
         ">" => BinaryOp::Greater,
         ">=" => BinaryOp::GreaterOrEqual,
+        "</" => BinaryOp::TrimUpper,
+        ">/" => BinaryOp::TrimLower,
         _ => return None,
     })
 }

@@ -2,6 +2,7 @@
 //! evaluator down.
 
 #[path = "conformance/store.rs"]
+#[allow(dead_code, reason = "the scripts need more of it")]
 mod store;
 
 use std::sync::Arc;

@@ -192,8 +192,8 @@ pub struct Sums {
     total: Histogram,
     /// What rounding took from the total; its buckets are no more than the total's.
     lost: Histogram,
-    /// Reset hints that excluded each other were met.
-    pub reset_collision: bool,
+    seen_reset: bool,
+    seen_not_reset: bool,
     /// Custom bounds that differed were met.
     pub bounds_reconciled: bool,
 }
@@ -207,7 +207,13 @@ impl Sums {
             custom_bounds: first.custom_bounds.clone(),
             ..Histogram::default()
         };
-        Self { total: first.clone(), lost, reset_collision: false, bounds_reconciled: false }
+        Self {
+            total: first.clone(),
+            lost,
+            seen_reset: first.reset == ResetHint::Reset,
+            seen_not_reset: first.reset == ResetHint::NotReset,
+            bounds_reconciled: false,
+        }
     }
 
     /// Adds one; false, and nothing is added, where one has custom bounds and the other has not.
@@ -222,8 +228,9 @@ impl Sums {
         } else if lost.zero_threshold != total.zero_threshold {
             lost.swallow_below(total.zero_threshold);
         }
-        let (reset, collision) = joint_hint(total.reset, more.reset);
-        self.reset_collision |= collision;
+        let (reset, _) = joint_hint(total.reset, more.reset);
+        self.seen_reset |= more.reset == ResetHint::Reset;
+        self.seen_not_reset |= more.reset == ResetHint::NotReset;
         self.bounds_reconciled |= reconciled;
         let mut next = Histogram { reset, ..total };
         (next.zero_count, lost.zero_count) = two_sum(next.zero_count, more.zero_count, lost.zero_count);
@@ -233,6 +240,11 @@ impl Sums {
         (next.negative, lost.negative) = sum_sides(&next.negative, &more.negative, &lost.negative);
         (self.total, self.lost) = (next, lost);
         true
+    }
+
+    /// Whether hints that exclude each other were met.
+    pub fn resets_collide(&self) -> bool {
+        self.seen_reset && self.seen_not_reset
     }
 
     /// Multiplies what was added so far.

@@ -22,7 +22,7 @@ impl<'q> Query<'q> {
         let mut windows = self.windows(argument, steps)?;
         while windows.advance()? {
             for at in 0..steps.count {
-                if !windows.window(at).values.is_empty() {
+                if windows.window(at).len() > 0 {
                     present.insert(at);
                 }
             }

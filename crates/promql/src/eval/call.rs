@@ -1,13 +1,14 @@
 //! Function calls: finds what a name means and evaluates its arguments.
 
-use model::METRIC_NAME;
+use model::{Labels, METRIC_NAME};
 
+use super::native::{Point, Remarks, window as native_window};
 use super::select::Show;
 use super::series::{Series, Stream};
 use super::window::{Window, Windows};
 use super::{Evaluated, Query, Result, Steps, math, over_time, rate, time};
 use crate::ast::{Call, Edge, Expr, Kind};
-use crate::budget::{ABSENT, Column, is_present};
+use crate::budget::{ABSENT, Column, Held, is_present};
 use crate::error::QueryError;
 use crate::number::format_short;
 
@@ -68,15 +69,16 @@ impl<'q> Query<'q> {
         let mut seen = vec![0u8; steps.count];
         for series in self.vector(argument, steps)? {
             let series = series?;
-            for (at, point) in series.points.iter().enumerate().filter(|(_, point)| is_present(**point)) {
-                value[at] = if seen[at] == 0 { *point } else { f64::NAN };
+            for at in 0..steps.count {
+                let Held::Number(point) = series.points.held(at) else { continue };
+                value[at] = if seen[at] == 0 { point } else { f64::NAN };
                 seen[at] = 1;
             }
         }
         Ok(value)
     }
 
-    /// A function of each value.
+    /// A function of each number; histograms give nothing.
     fn map_call(
         &'q self,
         argument: &'q Expr,
@@ -85,6 +87,7 @@ impl<'q> Query<'q> {
     ) -> Result<Evaluated<'q>> {
         let mapped = self.vector(argument, steps)?.map(move |series| {
             let mut series = series?;
+            series.points.drop_histograms();
             series.points.map(&function);
             Ok(series)
         });
@@ -102,6 +105,7 @@ impl<'q> Query<'q> {
         let mut row = vec![0.0; parameters.len()];
         let mapped = self.vector(argument, steps)?.map(move |series| {
             let mut series = series?;
+            series.points.drop_histograms();
             for (at, value) in series.points.iter_mut().enumerate().filter(|(_, value)| is_present(**value)) {
                 row.iter_mut().zip(&parameters).for_each(|(cell, column)| *cell = column[at]);
                 *value = function(*value, &row);
@@ -141,6 +145,9 @@ impl<'q> Query<'q> {
                 Ok(Box::new(std::iter::once(Ok(Series::unlabelled(self.scalar(&arguments[0], steps)?)))))
             }
             "timestamp" => self.timestamp(&arguments[0], steps),
+            "start_timestamp" => self.start_timestamp(&arguments[0], steps),
+            "histogram_avg" | "histogram_count" | "histogram_stddev" | "histogram_stdvar"
+            | "histogram_sum" => self.histogram_call(name, &arguments[0], steps),
             "predict_linear" => self.predict_linear(arguments, steps),
             "quantile_over_time" => self.quantile_over_time(arguments, steps),
             "double_exponential_smoothing" => self.smoothing(arguments, steps),
@@ -153,13 +160,17 @@ impl<'q> Query<'q> {
                 self.sort(expr, name, arguments, steps)
             }
             "info" => self.info(arguments, steps),
-            // They speak of native histograms only, and the source gives floats only.
-            _ => self.nothing(&arguments[0], steps),
+            _ => unreachable!("the parser knows functions by name: {name}"),
         }
     }
 
-    /// Evaluates for the sake of errors and gives no series.
-    fn nothing(&'q self, argument: &'q Expr, steps: Steps) -> Result<Stream<'q>> {
+    /// When the counter of the sample began, of selectors alone.
+    fn start_timestamp(&'q self, argument: &'q Expr, steps: Steps) -> Result<Stream<'q>> {
+        if let Kind::Selector(selector) = &argument.bare().kind {
+            let starts = self.select_instant(argument, selector, steps, Show::Start)?;
+            return self.drop_names(starts, argument.has_one_name());
+        }
+        // What was computed began at no time.
         for series in self.vector(argument, steps)? {
             series?;
         }
@@ -190,13 +201,16 @@ impl<'q> Query<'q> {
     /// The time of the sample where the argument is a selector, else the time of the step.
     fn timestamp(&'q self, argument: &'q Expr, steps: Steps) -> Result<Stream<'q>> {
         if let Kind::Selector(selector) = &argument.bare().kind {
-            let times = self.select_instant(selector, steps, Show::Time)?;
+            let times = self.select_instant(argument, selector, steps, Show::Time)?;
             return self.drop_names(times, argument.has_one_name());
         }
         let stamped = self.vector(argument, steps)?.map(move |series| {
             let mut series = series?;
-            let present = series.points.iter_mut().zip(steps.iter()).filter(|(value, _)| is_present(**value));
-            present.for_each(|(value, time)| *value = time as f64 / 1000.0);
+            for (at, time) in steps.iter().enumerate() {
+                if is_present(series.points[at]) {
+                    series.points.set(at, time as f64 / 1000.0);
+                }
+            }
             Ok(series)
         });
         self.drop_names(Box::new(stamped), argument.has_one_name())
@@ -216,7 +230,13 @@ impl<'q> Query<'q> {
         }
         let checks_name = matches!(name, "rate" | "increase" | "irate");
         let once = windows.is_fixed();
-        let mut window_of = self.per_window(windows, steps, once, move |window, _| function(&window));
+        let call = move |window: Window<'_>, _, labels: &Labels| {
+            if window.is_plain() {
+                return function(&window).map(Point::Number);
+            }
+            native_window::call(name, &window, function, Remarks::on(self, argument, labels))
+        };
+        let mut window_of = self.per_window(windows, steps, once, call);
         let mut checked = None;
         let series = std::iter::from_fn(move || window_of().transpose()).inspect(move |series| {
             if let (true, Ok(series)) = (checks_name, series) {
@@ -236,23 +256,28 @@ impl<'q> Query<'q> {
         mut windows: Windows<'q>,
         steps: Steps,
         once: bool,
-        function: impl Fn(Window<'_>, usize) -> Option<f64> + 'q,
+        function: impl Fn(Window<'_>, usize, &Labels) -> Option<Point> + 'q,
     ) -> impl FnMut() -> Result<Option<Series>> + 'q {
         let mut work = 0;
         move || {
             while windows.advance()? {
                 let mut points = Column::absent(&self.budget, steps.count)?;
                 let distinct = if once { 1 } else { steps.count };
-                for (at, point) in points[..distinct].iter_mut().enumerate() {
-                    let window = windows.window(at);
-                    self.check_now_and_then(&mut work, window.values.len())?;
-                    if !window.values.is_empty() {
-                        *point = function(window, at).unwrap_or(ABSENT);
+                for at in 0..distinct {
+                    windows.slide(at);
+                    let window = windows.current();
+                    self.check_now_and_then(&mut work, window.len())?;
+                    if window.len() == 0 {
+                        continue;
+                    }
+                    match function(window, at, windows.labels()) {
+                        None => {}
+                        Some(Point::Number(value)) => points[at] = value,
+                        Some(Point::Histogram(histogram)) => points.set_histogram(at, histogram)?,
                     }
                 }
                 if once {
-                    let value = points[0];
-                    points.fill(value);
+                    points.repeat_first()?;
                 }
                 if points.has_any() {
                     let labels = windows.labels().clone();
@@ -263,21 +288,29 @@ impl<'q> Query<'q> {
         }
     }
 
-    /// A function of each window and its step, whose name goes.
+    /// A function of each window's numbers, if there are so many, and its step; its name goes.
     fn step_window_call(
         &'q self,
         argument: &'q Expr,
         steps: Steps,
+        fewest: usize,
         function: impl Fn(Window<'_>, usize) -> Option<f64> + 'q,
     ) -> Result<Stream<'q>> {
-        let mut window_of = self.per_window(self.windows(argument, steps)?, steps, false, function);
+        let call = move |window: Window<'_>, at: usize, labels: &Labels| {
+            let numbers = match window.is_plain() {
+                true => window,
+                false => native_window::numbers_alone(&window, fewest, Remarks::on(self, argument, labels))?,
+            };
+            function(numbers, at).map(Point::Number)
+        };
+        let mut window_of = self.per_window(self.windows(argument, steps)?, steps, false, call);
         let series = std::iter::from_fn(move || window_of().transpose());
         self.drop_names(Box::new(series), argument.has_one_name())
     }
 
     fn predict_linear(&'q self, arguments: &'q [Expr], steps: Steps) -> Result<Stream<'q>> {
         let ahead = self.scalar(&arguments[1], steps)?;
-        self.step_window_call(&arguments[0], steps, move |window, at| {
+        self.step_window_call(&arguments[0], steps, 2, move |window, at| {
             rate::predict(&window, steps.at(at), ahead[at])
         })
     }
@@ -285,7 +318,7 @@ impl<'q> Query<'q> {
     fn quantile_over_time(&'q self, arguments: &'q [Expr], steps: Steps) -> Result<Stream<'q>> {
         let phi = self.scalar(&arguments[0], steps)?;
         phi.iter().for_each(|phi| self.check_quantile(&arguments[0], *phi));
-        self.step_window_call(&arguments[1], steps, move |window, at| {
+        self.step_window_call(&arguments[1], steps, 1, move |window, at| {
             Some(math::quantile(phi[at], &mut window.values.to_vec()))
         })
     }
@@ -300,7 +333,7 @@ impl<'q> Query<'q> {
                 return Err(QueryError::execution(message));
             }
         }
-        self.step_window_call(&arguments[0], steps, move |window, at| {
+        self.step_window_call(&arguments[0], steps, 2, move |window, at| {
             rate::smooth(&window, smoothing[at], trend[at])
         })
     }
@@ -314,6 +347,11 @@ impl<'q> Query<'q> {
 
     /// A counter's name ends in a way that says so. `checked` remembers the last name, since most series share it.
     pub(super) fn check_counter_name(&self, argument: &Expr, series: &Series, checked: &mut Option<String>) {
+        // The type of histograms is known.
+        let is_number = |at| matches!(series.points.held(at), Held::Number(_));
+        if series.points.has_histograms() && !(0..series.points.len()).any(is_number) {
+            return;
+        }
         let Some(name) = series.labels.get(METRIC_NAME).filter(|name| checked.as_deref() != Some(*name))
         else {
             return;

@@ -5,9 +5,11 @@
 
 use model::{Columns, Timestamp};
 
+use super::native::{Point, Remarks, extended, rate};
+use super::samples::Samples;
 use super::select::{Reader, Reference};
 use super::series::{Series, Stream};
-use super::window::{Window, Windows, drop_stale};
+use super::window::{Window, Windows};
 use super::{Query, Result, Steps};
 use crate::ast::{Edge, Expr, Selector};
 use crate::budget::{ABSENT, Column};
@@ -27,10 +29,17 @@ impl<'q> Query<'q> {
         let mut next = move || -> Result<Option<Series>> {
             while windows.advance()? {
                 let mut points = Column::absent(&self.budget, steps.count)?;
-                for (at, point) in points.iter_mut().enumerate() {
+                for at in 0..steps.count {
                     let window = windows.wide_window(at, lookback, smoothed);
-                    self.check_now_and_then(&mut work, window.values.len())?;
-                    *point = edge_value(name, &window, smoothed).unwrap_or(ABSENT);
+                    self.check_now_and_then(&mut work, window.len())?;
+                    if window.histograms.is_empty() {
+                        points[at] = edge_value(name, &window, smoothed).unwrap_or(ABSENT);
+                        continue;
+                    }
+                    let remarks = Remarks::on(self, argument, windows.labels());
+                    if let Some(point) = extended::call(name, &window, smoothed, remarks) {
+                        point.put(&mut points, at)?;
+                    }
                 }
                 if points.has_any() {
                     return Ok(Some(Series { labels: windows.labels().clone(), drop_name: false, points }));
@@ -49,21 +58,38 @@ impl<'q> Query<'q> {
     }
 
     /// `selector smoothed`: between the samples around each step.
-    pub(super) fn select_smoothed(&'q self, selector: &'q Selector, steps: Steps) -> Result<Stream<'q>> {
+    pub(super) fn select_smoothed(
+        &'q self,
+        expr: &'q Expr,
+        selector: &'q Selector,
+        steps: Steps,
+    ) -> Result<Stream<'q>> {
         let reference = self.reference(&selector.shift, steps)?;
         let lookback = self.lookback();
         let from = reference.first().saturating_sub(lookback).saturating_add(1);
         let mut reader = self.reader(&selector.matchers, from, reference.last().saturating_add(lookback))?;
-        let mut next = move || self.next_smoothed(&mut reader, &reference);
+        let mut next = move || self.next_smoothed(expr, &mut reader, &reference);
         Ok(Box::new(std::iter::from_fn(move || next().transpose())))
     }
 
-    fn next_smoothed(&self, reader: &mut Reader<'q>, reference: &Reference) -> Result<Option<Series>> {
+    fn next_smoothed(
+        &self,
+        expr: &Expr,
+        reader: &mut Reader<'q>,
+        reference: &Reference,
+    ) -> Result<Option<Series>> {
         while reader.advance(self)? {
-            drop_stale(&mut reader.columns);
+            reader.samples.drop_stale();
+            let samples = &reader.samples;
             let mut points = Column::absent(&self.budget, reference.steps().count)?;
-            for (at, point) in points.iter_mut().enumerate() {
-                *point = between(&reader.columns, reference.at(at), self.lookback()).unwrap_or(ABSENT);
+            if samples.histograms.is_empty() {
+                for (at, point) in points.iter_mut().enumerate() {
+                    let value = between(&samples.columns, reference.at(at), self.lookback());
+                    *point = value.unwrap_or(ABSENT);
+                }
+            } else {
+                let remarks = Remarks::on(self, expr, reader.labels());
+                self.smooth_both(samples, reference, remarks, &mut points)?;
             }
             if points.has_any() {
                 self.count_points(reference, &points);
@@ -71,6 +97,41 @@ impl<'q> Query<'q> {
             }
         }
         Ok(None)
+    }
+}
+
+impl Query<'_> {
+    /// The values at each time where there are histograms.
+    fn smooth_both(
+        &self,
+        samples: &Samples,
+        reference: &Reference,
+        remarks: Remarks<'_, '_>,
+        points: &mut Column,
+    ) -> Result<()> {
+        let all = rate::samples(&samples.whole());
+        let lookback = self.lookback();
+        for step in 0..points.len() {
+            let time = reference.at(step);
+            let after = all.partition_point(|sample| sample.time.as_millis() <= time);
+            let Some(before) = after.checked_sub(1).map(|at| &all[at]) else { continue };
+            let age = time.saturating_sub(before.time.as_millis());
+            if age >= lookback {
+                continue;
+            }
+            let near = |next: &&rate::Sample| next.time.as_millis().saturating_sub(time) <= lookback;
+            let ahead = all.get(after).filter(near).filter(|_| age > 0);
+            let value = match (&before.point, ahead.map(|ahead| &ahead.point)) {
+                (Point::Number(_), Some(Point::Number(_))) => {
+                    between(&samples.columns, time, lookback).map(Point::Number)
+                }
+                _ => extended::between(before, ahead, time, remarks),
+            };
+            if let Some(value) = value {
+                value.put(points, step)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -103,19 +164,18 @@ fn line(times: &[Timestamp], values: &[f64], at: usize, time: i64, is_counter: b
 
 /// The samples that matter: from the last at or before the window's left edge (or the first there is) to the first at or after its
 /// right edge (or the last there is). `None` where nothing lies in the window.
-fn inner(window: &Window<'_>, smoothed: bool) -> Option<(usize, usize)> {
-    let times = window.times;
+pub(super) fn inner(times: &[Timestamp], (start, end): (i64, i64), smoothed: bool) -> Option<(usize, usize)> {
     let mut last = times.len().checked_sub(1)?;
-    let first = times[..last].partition_point(|time| time.as_millis() <= window.start).saturating_sub(1);
+    let first = times[..last].partition_point(|time| time.as_millis() <= start).saturating_sub(1);
     if smoothed {
-        last = times[..last].partition_point(|time| time.as_millis() < window.end);
+        last = times[..last].partition_point(|time| time.as_millis() < end);
     }
-    let outside = times[last].as_millis() <= window.start || times[first].as_millis() > window.end;
+    let outside = times[last].as_millis() <= start || times[first].as_millis() > end;
     (!outside).then_some((first, last))
 }
 
-fn edge_value(name: &str, window: &Window<'_>, smoothed: bool) -> Option<f64> {
-    let (first, last) = inner(window, smoothed)?;
+pub(super) fn edge_value(name: &str, window: &Window<'_>, smoothed: bool) -> Option<f64> {
+    let (first, last) = inner(window.times, (window.start, window.end), smoothed)?;
     let part = Window { times: &window.times[first..=last], values: &window.values[first..=last], ..*window };
     match name {
         "changes" => super::rate::changes(&part),
@@ -158,7 +218,7 @@ mod tests {
     /// Samples every 10 s from 0 on.
     fn check(name: &str, smoothed: bool, values: &[f64], span: (i64, i64), expected: Option<f64>) {
         let times: Vec<_> = (0..values.len() as i64).map(|at| Timestamp::from_millis(at * 10_000)).collect();
-        let window = Window { times: &times, values, start: span.0, end: span.1 };
+        let window = Window::of_numbers(&times, values, span);
         let value = edge_value(name, &window, smoothed);
         let near = value.zip(expected).map_or(value == expected, |(a, b)| (a - b).abs() < 1e-9);
         assert!(near, "{name} {span:?}: {value:?}, not {expected:?}");

@@ -1,4 +1,4 @@
-//! Classic histograms: quantiles and fractions of series with a `le` label.
+//! Histograms: quantiles and fractions of classic ones (series with a `le` label) and of native ones, and what else native ones tell.
 
 use std::collections::HashSet;
 
@@ -6,10 +6,12 @@ use model::{Labels, METRIC_NAME};
 
 use super::aggregate::Groups;
 use super::group_key::GroupKey;
+use super::native::Remarks;
+use super::native::distribution::{self, Quantile};
 use super::series::{Series, Stream};
 use super::{Query, Result, Steps};
 use crate::ast::Expr;
-use crate::budget::{ABSENT, Column, is_present};
+use crate::budget::{Column, Held, is_present};
 use crate::error::QueryError;
 use crate::number;
 
@@ -24,11 +26,21 @@ struct Bucket {
     count: f64,
 }
 
-/// The buckets of one histogram, over all steps, by ascending bound.
+/// The buckets of one histogram, over all steps, by ascending bound; or native histograms; or both, where there is neither.
 struct Histogram {
     labels: Labels,
     drop_name: bool,
     buckets: Vec<(f64, Column)>,
+    native: Option<Column>,
+}
+
+/// Buckets of a classic histogram, and native ones with the same labels.
+type Parts = (Vec<(f64, Column)>, Option<Column>);
+
+/// A histogram at one step.
+enum Input<'h> {
+    Classic(&'h mut Vec<Bucket>),
+    Native(&'h model::Histogram),
 }
 
 impl Histogram {
@@ -42,8 +54,9 @@ impl Histogram {
         }
     }
 
-    fn name(&self) -> &str {
-        self.labels.get(METRIC_NAME).unwrap_or_default()
+    /// The native histogram of a step.
+    fn native_at(&self, step: usize) -> Option<&model::Histogram> {
+        Some(self.native.as_ref()?.histogram(step)?)
     }
 }
 
@@ -53,8 +66,8 @@ impl<'q> Query<'q> {
         phi.iter().for_each(|phi| self.check_quantile(&arguments[0], *phi));
         let vector = &arguments[1];
         let histograms = self.histograms(vector, steps)?;
-        let quantiles = self.per_histogram(histograms, steps, move |histogram, buckets, at| {
-            self.quantile_of(vector, histogram, buckets, phi[at])
+        let quantiles = self.per_histogram(vector, histograms, steps, move |histogram, input, at| {
+            self.quantile_of(vector, histogram, input, phi[at])
         });
         self.drop_names(quantiles, vector.has_one_name())
     }
@@ -71,8 +84,8 @@ impl<'q> Query<'q> {
             phi.iter().for_each(|phi| self.check_quantile(argument, *phi));
             for histogram in &histograms {
                 let mut points = Column::absent(&self.budget, steps.count)?;
-                self.fill(histogram, &mut points, |histogram, buckets, at| {
-                    self.quantile_of(vector, histogram, buckets, phi[at])
+                self.fill(vector, histogram, &mut points, |histogram, input, at| {
+                    self.quantile_of(vector, histogram, input, phi[at])
                 });
                 let mut labels = histogram.labels.to_builder();
                 labels.set(label, &open_metrics(phi[0]));
@@ -88,80 +101,168 @@ impl<'q> Query<'q> {
         let upper = self.scalar(&arguments[1], steps)?;
         let vector = &arguments[2];
         let histograms = self.histograms(vector, steps)?;
-        let fractions = self
-            .per_histogram(histograms, steps, move |_, buckets, at| fraction(lower[at], upper[at], buckets));
+        let fractions = self.per_histogram(vector, histograms, steps, move |histogram, input, at| match input {
+            Input::Classic(buckets) => fraction(lower[at], upper[at], buckets),
+            Input::Native(native) => {
+                if native.sum.is_nan() && native.count != 0.0 {
+                    let text = "input to histogram_fraction has NaN observations, which are excluded from all fractions";
+                    Remarks::on(self, vector, &histogram.labels).inform_named(text);
+                }
+                distribution::fraction(lower[at], upper[at], native)
+            }
+        });
         self.drop_names(fractions, vector.has_one_name())
     }
 
-    fn quantile_of(&self, vector: &Expr, histogram: &Histogram, buckets: &mut [Bucket], phi: f64) -> f64 {
-        let (quantile, forced) = quantile(phi, buckets);
-        if forced {
-            let link =
-                "see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile";
-            self.inform(
-                vector,
-                &format!(
-                    "input to histogram_quantile needed to be fixed for monotonicity ({link}) for metric name {:?}",
-                    histogram.name()
-                ),
-            );
-        }
-        quantile
+    /// `histogram_count` and its like, of native histograms alone.
+    pub(super) fn histogram_call(
+        &'q self,
+        name: &'static str,
+        argument: &'q Expr,
+        steps: Steps,
+    ) -> Result<Stream<'q>> {
+        let value: fn(&model::Histogram) -> f64 = match name {
+            "histogram_avg" => |histogram| histogram.sum / histogram.count,
+            "histogram_count" => |histogram| histogram.count,
+            "histogram_sum" => |histogram| histogram.sum,
+            "histogram_stddev" => |histogram| distribution::variance(histogram).sqrt(),
+            _ => distribution::variance,
+        };
+        // As in Prometheus, which decodes no buckets for these and finds resets while it reads.
+        let detects = matches!(name, "histogram_avg" | "histogram_count" | "histogram_sum");
+        let values = self.vector_detecting(argument, steps, detects)?.map(move |series| {
+            let series = series?;
+            let mut points = Column::absent(&self.budget, steps.count)?;
+            for (at, point) in points.iter_mut().enumerate() {
+                if let Some(histogram) = series.points.histogram(at) {
+                    *point = value(histogram);
+                }
+            }
+            Ok(Series { points, ..series })
+        });
+        self.drop_names(Box::new(values), argument.has_one_name())
     }
 
-    /// Collects the buckets of each histogram.
+    fn quantile_of(&self, vector: &Expr, histogram: &Histogram, input: Input<'_>, phi: f64) -> f64 {
+        let remarks = Remarks::on(self, vector, &histogram.labels);
+        match input {
+            Input::Classic(buckets) => {
+                let (quantile, forced) = quantile(phi, buckets);
+                if forced {
+                    let link = "see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile";
+                    remarks.inform_named(&format!(
+                        "input to histogram_quantile needed to be fixed for monotonicity ({link})"
+                    ));
+                }
+                quantile
+            }
+            Input::Native(native) => {
+                let what = "input to histogram_quantile has NaN observations, result is";
+                match distribution::quantile(phi, native) {
+                    Quantile::Plain(value) => value,
+                    Quantile::Skewed(value) => {
+                        remarks.inform_named(&format!("{what} skewed higher"));
+                        value
+                    }
+                    Quantile::NotANumber => {
+                        remarks.inform_named(&format!("{what} NaN"));
+                        f64::NAN
+                    }
+                }
+            }
+        }
+    }
+
+    /// Collects the buckets of each classic histogram, and the native ones.
     fn histograms(&'q self, vector: &'q Expr, steps: Steps) -> Result<Vec<Histogram>> {
-        let mut groups: Groups<Vec<(f64, Column)>> =
-            Groups::new(GroupKey::all_but_keeping_name(BUCKET_LABEL));
+        let mut groups: Groups<Parts> = Groups::new(GroupKey::all_but_keeping_name(BUCKET_LABEL));
         let mut warned = HashSet::new();
-        for series in self.vector(vector, steps)? {
-            let series = series?;
+        let mut with_label = Vec::new();
+        for series in self.vector_detecting(vector, steps, false)? {
+            let mut series = series?;
+            if let Some(native) = native_part(self, &mut series)? {
+                if series.labels.get(BUCKET_LABEL).is_some() {
+                    with_label.push((series.labels.clone(), series.drop_name, native));
+                } else {
+                    groups.of(&series, || Ok((Vec::new(), None)))?.1 = Some(native);
+                }
+                if !series.points.has_any() {
+                    continue;
+                }
+            }
             let text = series.labels.get(BUCKET_LABEL).unwrap_or_default();
             let Some(upper) = parse_bound(text) else {
                 let name = series.labels.get(METRIC_NAME).unwrap_or_default();
                 if warned.len() < 100 && warned.insert((text.to_owned(), name.to_owned())) {
                     let what = "bucket label \"le\" is missing or has a malformed value of";
-                    self.warn(vector, &format!("{what} {text:?} for metric name {name:?}"));
+                    Remarks::on(self, vector, &series.labels).warn_named(&format!("{what} {text:?}"));
                 }
                 continue;
             };
-            groups.of(&series, || Ok(Vec::new()))?.push((upper, series.points));
+            groups.of(&series, || Ok((Vec::new(), None)))?.0.push((upper, series.points));
         }
-        Ok(groups
-            .all
-            .into_iter()
-            .map(|(labels, drop_name, mut buckets)| {
-                buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-                Histogram { labels, drop_name, buckets }
-            })
-            .collect())
+        let all = groups.all.into_iter().map(|(labels, drop_name, (mut buckets, native))| {
+            buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+            Histogram { labels, drop_name, buckets, native }
+        });
+        let alone = with_label.into_iter().map(|(labels, drop_name, native)| Histogram {
+            labels,
+            drop_name,
+            buckets: Vec::new(),
+            native: Some(native),
+        });
+        Ok(all.chain(alone).collect())
     }
 
     fn per_histogram(
         &'q self,
+        vector: &'q Expr,
         histograms: Vec<Histogram>,
         steps: Steps,
-        function: impl Fn(&Histogram, &mut Vec<Bucket>, usize) -> f64 + 'q,
+        function: impl Fn(&Histogram, Input<'_>, usize) -> f64 + 'q,
     ) -> Stream<'q> {
         Box::new(histograms.into_iter().map(move |histogram| {
             let mut points = Column::absent(&self.budget, steps.count)?;
-            self.fill(&histogram, &mut points, &function);
+            self.fill(vector, &histogram, &mut points, &function);
             Ok(Series { labels: histogram.labels, drop_name: histogram.drop_name, points })
         }))
     }
 
     fn fill(
         &self,
+        vector: &Expr,
         histogram: &Histogram,
         points: &mut Column,
-        function: impl Fn(&Histogram, &mut Vec<Bucket>, usize) -> f64,
+        function: impl Fn(&Histogram, Input<'_>, usize) -> f64,
     ) {
         let mut buckets = Vec::new();
         for (at, point) in points.iter_mut().enumerate() {
             histogram.at(at, &mut buckets);
-            *point = if buckets.is_empty() { ABSENT } else { function(histogram, &mut buckets, at) };
+            match histogram.native_at(at) {
+                Some(_) if !buckets.is_empty() => {
+                    Remarks::on(self, vector, &histogram.labels).mixed_with_classic();
+                }
+                Some(native) => *point = function(histogram, Input::Native(native), at),
+                None if buckets.is_empty() => {}
+                None => *point = function(histogram, Input::Classic(&mut buckets), at),
+            }
         }
     }
+}
+
+/// Takes the histograms out of a series.
+fn native_part(query: &Query<'_>, series: &mut Series) -> Result<Option<Column>> {
+    if !series.points.has_histograms() {
+        return Ok(None);
+    }
+    let mut native = Column::absent(&query.budget, series.points.len())?;
+    for at in 0..native.len() {
+        if let Held::Histogram(_) = series.points.held(at) {
+            native.copy(at, &series.points, at)?;
+        }
+    }
+    series.points.drop_histograms();
+    Ok(Some(native))
 }
 
 /// A bucket's bound, as Go's `ParseFloat` reads it.

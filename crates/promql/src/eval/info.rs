@@ -69,7 +69,7 @@ impl<'q> Query<'q> {
         let mut scratch = Vec::new();
         let mut targets: HashMap<Vec<u8>, Target> = HashMap::new();
         let matchers: Vec<_> = wanted.names.iter().chain(&wanted.data).cloned().collect();
-        for series in self.select_at(&matchers, reference, Show::Time)? {
+        for series in self.select_at(&matchers, reference, Show::TimeOfNumber)? {
             let series = series?;
             let target = key.write(&series.labels, &mut scratch).to_vec();
             targets.entry(target).or_default().0.push(series);
@@ -125,7 +125,7 @@ impl<'q> Query<'q> {
         let infos: &[Series] = target.map_or(&[], |target| &target.0);
         // Steps that take the same info series share their labels.
         let mut columns: BTreeMap<Vec<usize>, Column> = BTreeMap::new();
-        for (step, value) in base.points.iter().enumerate().filter(|(_, value)| is_present(**value)) {
+        for step in (0..base.points.len()).filter(|step| is_present(base.points[*step])) {
             let chosen = latest(infos, step)?;
             if chosen.is_empty() && !wanted.is_optional() {
                 continue;
@@ -134,7 +134,7 @@ impl<'q> Query<'q> {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => entry.insert(Column::absent(&self.budget, base.points.len())?),
             };
-            column[step] = *value;
+            column.copy(step, &base.points, step)?;
         }
         for (chosen, points) in columns {
             let labels = joined(&base.labels, chosen.iter().map(|at| &infos[*at].labels), wanted)?;

@@ -11,10 +11,11 @@ use model::{Labels, METRIC_NAME};
 use super::aggregate::Groups;
 use super::binary::{drops_name, outcome};
 use super::bits::Bits;
+use super::native::Point;
 use super::series::{Merger, Series, Stream};
 use super::{Query, Result, Steps};
 use crate::ast::{Binary, Expr, Group};
-use crate::budget::{ABSENT, Column, is_present};
+use crate::budget::{Column, Held, is_present};
 use crate::error::QueryError;
 
 const NOT_UNIQUE: &str = "multiple matches for labels: grouping labels must ensure unique matches";
@@ -66,9 +67,15 @@ impl<'q> Plan<'q> {
         self.binary.matching.group == Group::None
     }
 
-    fn value(&self, many: f64, one: f64) -> f64 {
+    /// What the operator makes of two sides, if anything.
+    fn value(&self, query: &Query<'_>, many: Held<'_>, one: Held<'_>) -> Option<Point> {
         let (a, b) = if self.swapped { (one, many) } else { (many, one) };
-        outcome(self.binary, a, b, a)
+        match (a, b) {
+            (Held::Number(a), Held::Number(b)) if !self.binary.op.is_trim() => {
+                Some(outcome(self.binary, a, b, a)).filter(|value| is_present(*value)).map(Point::Number)
+            }
+            _ => query.combine(self.binary, a, b, a),
+        }
     }
 
     /// Labels of a result, before the metric name may go.
@@ -215,16 +222,16 @@ impl Output<'_, '_> {
         // Results differ by the series of the "one" side only where its labels are copied.
         let by_owner = !plan.binary.matching.include.is_empty();
         let mut columns: BTreeMap<Option<u32>, Column> = BTreeMap::new();
-        for (step, value) in many.points.iter().enumerate().filter(|(_, value)| is_present(**value)) {
+        for step in (0..many.points.len()).filter(|step| is_present(many.points[*step])) {
             if plan.fill_many.is_some() {
                 group.present.get_or_insert_with(|| Bits::new(plan.steps.count)).insert(step);
             }
             let owner = group.owner(step);
             let one = match owner {
-                Some(owner) => Some(group.members[owner as usize].points[step]),
-                None => plan.fill_one,
+                Some(owner) => Some(group.members[owner as usize].points.held(step)),
+                None => plan.fill_one.map(Held::Number),
             };
-            let result = one.map_or(ABSENT, |one| plan.value(*value, one));
+            let result = one.and_then(|one| plan.value(self.query, many.points.held(step), one));
             // Two series of the "many" side are an error even where a filter drops one of them.
             if one.is_some()
                 && plan.is_one_to_one()
@@ -232,14 +239,14 @@ impl Output<'_, '_> {
             {
                 return Err(QueryError::execution(NOT_EXPLICIT));
             }
-            if !is_present(result) {
+            let Some(result) = result else {
                 continue;
-            }
+            };
             let column = match columns.entry(owner.filter(|_| by_owner)) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => entry.insert(Column::absent(&self.query.budget, plan.steps.count)?),
             };
-            column[step] = result;
+            result.put(column, step)?;
         }
         for (owner, points) in columns {
             let labels = plan.labels(&many.labels, group.labels(owner));
@@ -260,12 +267,15 @@ impl Output<'_, '_> {
             if group.present.as_ref().is_some_and(|present| present.has(step)) {
                 continue;
             }
-            let result = plan.value(fill, group.members[owner as usize].points[step]);
+            let one = group.members[owner as usize].points.held(step);
+            let Some(result) = plan.value(self.query, Held::Number(fill), one) else {
+                continue;
+            };
             let column = match columns.entry(Some(owner)) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => entry.insert(Column::absent(&self.query.budget, plan.steps.count)?),
             };
-            column[step] = result;
+            result.put(column, step)?;
         }
         for (owner, points) in columns.into_iter().filter(|(_, points)| points.has_any()) {
             let labels = plan.labels(labels, group.labels(owner));

@@ -92,7 +92,7 @@ mod tests {
 
     fn check(name: &str, values: &[f64], expected: f64) {
         let times: Vec<_> = (0..values.len() as i64).map(|at| Timestamp::from_millis(at * 1000)).collect();
-        let window = Window { times: &times, values, start: -1, end: 10_000 };
+        let window = Window::of_numbers(&times, values, (-1, 10_000));
         let value = find(name).expect("a known function")(&window).expect("a value");
         assert!((value - expected).abs() < 1e-9 || (value.is_nan() && expected.is_nan()), "{name}: {value}");
     }

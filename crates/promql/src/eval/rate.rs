@@ -17,27 +17,54 @@ pub(super) fn extrapolated(window: &Window<'_>, is_counter: bool, is_rate: bool)
         let resets = window.values.windows(2).filter(|pair| pair[1] < pair[0]);
         resets.for_each(|pair| change += pair[0]);
     }
-    let (first_ms, last_ms) = (window.times[0].as_millis(), window.times[window.times.len() - 1].as_millis());
-    let sampled = (last_ms - first_ms) as f64 / 1000.0;
-    let mean_distance = sampled / (window.values.len() - 1) as f64;
-    let threshold = mean_distance * 1.1;
-    let mut to_start = (first_ms - window.start) as f64 / 1000.0;
-    let mut to_end = (window.end - last_ms) as f64 / 1000.0;
-    if to_start >= threshold {
-        to_start = mean_distance / 2.0;
+    let sampled = Sampled {
+        first: window.times[0].as_millis(),
+        last: window.times[window.times.len() - 1].as_millis(),
+        count: window.values.len(),
+        begins: None,
+    };
+    let zero_share = (is_counter && change > 0.0 && first >= 0.0).then(|| first / change);
+    Some(change * sampled.factor(window, zero_share, is_rate))
+}
+
+/// The samples whose change is extended to a window's edges.
+pub(super) struct Sampled {
+    /// Time of the first sample, and of the last.
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) count: usize,
+    /// When the counter is known to have been zero, before the first sample and within the window.
+    pub(super) begins: Option<i64>,
+}
+
+impl Sampled {
+    /// By what the change between the samples grows. `zero_share` is the first value's share of the change, for counters that were at zero
+    /// some time before.
+    pub(super) fn factor(&self, window: &Window<'_>, zero_share: Option<f64>, is_rate: bool) -> f64 {
+        let seconds = |millis: i64| millis as f64 / 1000.0;
+        let mean_distance = match self.count {
+            0 | 1 => 0.0,
+            count => seconds(self.last - self.first) / (count - 1) as f64,
+        };
+        let sampled = seconds(self.last - self.begins.unwrap_or(self.first));
+        let threshold = mean_distance * 1.1;
+        let mut to_start = if self.begins.is_some() { 0.0 } else { seconds(self.first - window.start) };
+        let mut to_end = seconds(window.end - self.last);
+        if to_start >= threshold {
+            to_start = mean_distance / 2.0;
+        }
+        if self.begins.is_some() {
+            to_start = 0.0;
+        } else if let Some(share) = zero_share {
+            let to_zero = sampled * share;
+            to_start = if to_zero < to_start { to_zero } else { to_start };
+        }
+        if to_end >= threshold {
+            to_end = mean_distance / 2.0;
+        }
+        let factor = (sampled + to_start + to_end) / sampled;
+        if is_rate { factor / window.range_seconds() } else { factor }
     }
-    if is_counter && change > 0.0 && first >= 0.0 {
-        let to_zero = sampled * (first / change);
-        to_start = if to_zero < to_start { to_zero } else { to_start };
-    }
-    if to_end >= threshold {
-        to_end = mean_distance / 2.0;
-    }
-    let mut factor = (sampled + to_start + to_end) / sampled;
-    if is_rate {
-        factor /= window.range_seconds();
-    }
-    Some(change * factor)
 }
 
 /// `irate` and `idelta`: the last two samples only.
@@ -125,7 +152,7 @@ mod tests {
     /// Samples at 15-second steps from 15 s on, in a window `(0, end]`.
     fn check(function: impl Fn(&Window<'_>) -> Option<f64>, values: &[f64], end: i64, expected: Option<f64>) {
         let times: Vec<_> = (1..=values.len() as i64).map(|at| Timestamp::from_millis(at * 15_000)).collect();
-        let window = Window { times: &times, values, start: 0, end };
+        let window = Window::of_numbers(&times, values, (0, end));
         let value = function(&window);
         let near = match (value, expected) {
             (Some(value), Some(expected)) => (value - expected).abs() < 1e-9,

@@ -1,11 +1,15 @@
 //! Instant selectors: the last sample of each series at each step, within the lookback.
 
-use model::{Columns, Matcher, Selection, SeriesSet, Timestamp, is_stale};
+use std::sync::Arc;
 
+use model::{Columns, Histogram, Matcher, ResetHint, Selection, SeriesSet, Timestamp, is_stale};
+
+use super::samples::{Cursor, Either, Samples, Stamped};
 use super::series::{Series, Stream};
 use super::{Counted, Query, Result, Steps};
-use crate::ast::{At, Edge, Selector, Shift};
-use crate::budget::{ABSENT, Charge, Column, is_present};
+use crate::annotation::Severity;
+use crate::ast::{At, Edge, Expr, Selector, Shift};
+use crate::budget::{ABSENT, Charge, Column, is_present, weight};
 use crate::error::QueryError;
 
 /// What a selector shows of a sample.
@@ -14,6 +18,10 @@ pub(super) enum Show {
     Value,
     /// Its time in seconds, for `timestamp()`.
     Time,
+    /// The same, of series that may have numbers only, for `info()`.
+    TimeOfNumber,
+    /// When its counter began, in seconds, for `start_timestamp()`; 0 where nobody said.
+    Start,
 }
 
 /// The times a selector looks at: those of the steps, moved by `offset` or fixed by `@`.
@@ -84,12 +92,13 @@ impl<'q> Query<'q> {
 
     pub(super) fn select_instant(
         &'q self,
+        expr: &'q Expr,
         selector: &'q Selector,
         steps: Steps,
         show: Show,
     ) -> Result<Stream<'q>> {
         if selector.edge != Edge::Open {
-            return self.select_smoothed(selector, steps);
+            return self.select_smoothed(expr, selector, steps);
         }
         let reference = self.reference(&selector.shift, steps)?;
         self.select_at(&selector.matchers, reference, show)
@@ -116,10 +125,19 @@ impl<'q> Query<'q> {
         while reader.advance(self)? {
             let mut points = Column::absent(&self.budget, reference.steps.count)?;
             let distinct = reference.count();
-            latest(&reader.columns, reference, self.lookback(), show, &mut points[..distinct]);
+            let samples = &reader.samples;
+            if show == Show::TimeOfNumber && !samples.histograms.is_empty() {
+                let labels = reader.labels();
+                let message = format!("this should be an info metric, with float samples: {labels}");
+                return Err(QueryError::execution(message));
+            }
+            if samples.histograms.is_empty() && show != Show::Start {
+                latest(&samples.columns, reference, self.lookback(), show, &mut points[..distinct]);
+            } else {
+                latest_of_both(samples, reference, self.lookback(), show, distinct, &mut points)?;
+            }
             if reference.is_fixed() {
-                let value = points[0];
-                points.fill(value);
+                points.repeat_first()?;
             }
             if points.has_any() {
                 self.count_points(reference, &points);
@@ -145,15 +163,25 @@ impl<'q> Query<'q> {
         let selection =
             Selection { matchers, start: Timestamp::from_millis(from), end: Timestamp::from_millis(to) };
         let set = self.source.select(&selection)?;
-        Ok(Reader { set, columns: Columns::default(), charge: self.budget.take(0)? })
+        Ok(Reader {
+            set,
+            samples: Samples::default(),
+            raw: Vec::new(),
+            charge: self.budget.take(0)?,
+            detects_resets: self.detects_resets.get(),
+        })
     }
 }
 
 /// Reads the series of a selection one by one into the same memory.
 pub(super) struct Reader<'q> {
     set: Box<dyn SeriesSet + Send + 'q>,
-    pub(super) columns: Columns,
+    pub(super) samples: Samples,
+    /// Histograms as the source has them.
+    raw: Vec<(Timestamp, Arc<[u8]>)>,
     charge: Charge,
+    /// Histograms without a hint get one from their counts.
+    detects_resets: bool,
 }
 
 impl<'q> Reader<'q> {
@@ -165,13 +193,61 @@ impl<'q> Reader<'q> {
                 return Ok(false);
             }
             query.count_series()?;
-            self.set.read(&mut self.columns)?;
-            self.charge.grow_to(self.columns.len())?;
-            query.samples_read.set(query.samples_read.get() + self.columns.len() as u64);
-            if !self.columns.is_empty() {
+            self.set.read(&mut self.samples.columns)?;
+            let mut held = self.samples.columns.len();
+            self.set.read_histograms(&mut self.raw)?;
+            self.samples.histograms.clear();
+            if !self.raw.is_empty() {
+                held += self.decode(query, held)?;
+            }
+            self.charge.grow_to(held)?;
+            if query.options.features.start_timestamps {
+                self.read_starts()?;
+            }
+            let read = self.samples.columns.len() + self.samples.histograms.len();
+            query.samples_read.set(query.samples_read.get() + read as u64);
+            if !self.samples.is_empty() {
                 return Ok(true);
             }
         }
+    }
+
+    /// Decodes the histograms; gives what they weigh. One that cannot be read is left out, with a warning: whoever sent it must not be
+    /// able to make every query fail.
+    fn decode(&mut self, query: &Query<'q>, before: usize) -> Result<usize> {
+        let mut held = 0;
+        let labels = self.set.labels();
+        for (time, bytes) in &self.raw {
+            match Histogram::decode(bytes) {
+                Ok(mut histogram) => {
+                    if self.detects_resets {
+                        hint_from_counts(&mut histogram, self.samples.histograms.last());
+                    }
+                    held += weight(&histogram);
+                    self.charge.grow_to(before.saturating_add(held))?;
+                    self.samples.histograms.push((*time, Arc::new(histogram)));
+                }
+                Err(error) => {
+                    let message = format!("a native histogram of {labels} is left out: {error}");
+                    query.annotations.borrow_mut().add(Severity::Warning, &message, (1, 1));
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    fn read_starts(&mut self) -> Result<()> {
+        self.set.read_starts(&mut self.samples.starts)?;
+        let starts = &mut self.samples.histogram_starts;
+        starts.clear();
+        // Only where every histogram was good do they lie side by side.
+        if !self.raw.is_empty() && self.raw.len() == self.samples.histograms.len() {
+            starts.extend(self.raw.iter().map(|(_, bytes)| Histogram::start_of(bytes)));
+            if starts.iter().all(Option::is_none) {
+                starts.clear();
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn labels(&self) -> &model::Labels {
@@ -208,5 +284,45 @@ fn latest(columns: &Columns, reference: &Reference, lookback: i64, show: Show, p
             value if show == Show::Value => value,
             _ => times[last].as_seconds(),
         };
+    }
+}
+
+/// The same where there are histograms among the samples, or their start is asked for.
+fn latest_of_both(
+    samples: &Samples,
+    reference: &Reference,
+    lookback: i64,
+    show: Show,
+    distinct: usize,
+    points: &mut Column,
+) -> Result<()> {
+    let mut cursor = Cursor::default();
+    for step in 0..distinct {
+        let time = reference.at(step);
+        let Some(last) = samples.last_at(time, &mut cursor) else {
+            continue;
+        };
+        if last.time.as_millis() <= time.saturating_sub(lookback) || last.is_stale() {
+            continue;
+        }
+        match (show, last.value) {
+            (Show::Time | Show::TimeOfNumber, _) => points.set(step, last.time.as_seconds()),
+            (Show::Start, _) => points.set(step, last.start.map_or(0.0, Timestamp::as_seconds)),
+            (Show::Value, Either::Number(value)) => points.set(step, value),
+            (Show::Value, Either::Histogram(histogram)) => {
+                points.set_histogram(step, Arc::clone(histogram))?
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Says whether a counter was reset, where its sender did not.
+fn hint_from_counts(histogram: &mut Histogram, before: Option<&Stamped>) {
+    let Some((_, before)) = before.filter(|(_, before)| !before.is_stale() && !before.is_gauge()) else {
+        return;
+    };
+    if histogram.reset == ResetHint::Unknown && !histogram.is_stale() {
+        histogram.reset = if histogram.falls_below(before) { ResetHint::Reset } else { ResetHint::NotReset };
     }
 }

@@ -68,13 +68,11 @@ impl Merger {
         };
         let into = &mut self.all[*at];
         into.drop_name |= series.drop_name;
-        for (have, new) in
-            into.points.iter_mut().zip(series.points.iter()).filter(|(_, new)| is_present(**new))
-        {
-            if is_present(*have) {
+        for at in (0..series.points.len()).filter(|at| is_present(series.points[*at])) {
+            if is_present(into.points[at]) {
                 return Err(QueryError::execution(self.overlap));
             }
-            *have = *new;
+            into.points.copy(at, &series.points, at)?;
         }
         Ok(())
     }

@@ -26,6 +26,12 @@ impl<'q> Query<'q> {
             return Ok(stream);
         }
         let mut all = stream.collect::<Result<Vec<_>>>()?;
+        if matches!(name, "sort" | "sort_desc") {
+            // Histograms have no order.
+            all.iter_mut().for_each(|series| {
+                series.points.drop_histograms();
+            });
+        }
         all.retain(|series| is_present(series.points[0]));
         let labels: Vec<_> = arguments[1..].iter().map(|label| self.string(label)).collect();
         match name {

@@ -26,6 +26,7 @@ impl<'q> Query<'q> {
         let counts = self.counts(aggregate, steps)?;
         let top = aggregate.op == AggregateOp::Topk;
         let mut groups = self.grouped(&aggregate.expr, key, steps)?;
+        groups.iter_mut().flatten().for_each(|series| self.numbers_only(series, aggregate));
         let mut work = 0;
         for group in &mut groups {
             let mut order = Vec::new();

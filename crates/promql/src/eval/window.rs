@@ -3,13 +3,16 @@
 //! Each series is decoded once; two pointers slide over it as the steps go on. The left end of a window is open: a window of `r` at
 //! `t` holds the samples in `(t - r, t]`.
 
-use model::{Columns, Labels, Timestamp, is_stale};
+use std::sync::Arc;
 
+use model::{Histogram, Labels, ResetHint, Timestamp};
+
+use super::samples::{Samples, Stamped};
 use super::select::{Reader, Reference};
 use super::series::{Series, Stream};
 use super::{Counted, Query, Result, Steps};
 use crate::ast::{Edge, Expr, Kind, RangeSelector, Subquery};
-use crate::budget::is_present;
+use crate::budget::Held;
 use crate::error::QueryError;
 
 /// The samples one step looks at.
@@ -17,13 +20,33 @@ use crate::error::QueryError;
 pub(super) struct Window<'w> {
     pub(super) times: &'w [Timestamp],
     pub(super) values: &'w [f64],
+    pub(super) histograms: &'w [Stamped],
+    /// When the counters of the numbers began, one a number; empty where nobody said.
+    pub(super) starts: &'w [Option<Timestamp>],
+    /// The same for the histograms.
+    pub(super) histogram_starts: &'w [Option<Timestamp>],
     /// The open left end, in milliseconds.
     pub(super) start: i64,
     /// The right end, which belongs to the window.
     pub(super) end: i64,
 }
 
-impl Window<'_> {
+impl<'w> Window<'w> {
+    /// A window of numbers alone.
+    pub(super) fn of_numbers(times: &'w [Timestamp], values: &'w [f64], (start, end): (i64, i64)) -> Self {
+        Self { times, values, histograms: &[], starts: &[], histogram_starts: &[], start, end }
+    }
+
+    /// Samples of either kind.
+    pub(super) fn len(&self) -> usize {
+        self.values.len() + self.histograms.len()
+    }
+
+    /// Whether there is nothing but numbers of which no start is known.
+    pub(super) fn is_plain(&self) -> bool {
+        self.histograms.is_empty() && self.starts.is_empty()
+    }
+
     pub(super) fn range_seconds(&self) -> f64 {
         (self.end - self.start) as f64 / 1000.0
     }
@@ -40,11 +63,15 @@ pub(super) struct Windows<'q> {
     /// The samples in the last window that was asked for.
     from: usize,
     to: usize,
+    /// The histograms in it.
+    histograms: (usize, usize),
+    /// Its edges.
+    edges: (i64, i64),
 }
 
 enum Origin<'q> {
     Selector(Reader<'q>),
-    Subquery { stream: Stream<'q>, steps: Steps, current: Option<Series>, samples: Columns },
+    Subquery { stream: Stream<'q>, steps: Steps, current: Option<Series>, samples: Samples },
 }
 
 impl<'q> Query<'q> {
@@ -75,7 +102,18 @@ impl<'q> Query<'q> {
         let reader = self.reader(&range.selector.matchers, from, reference.last().saturating_add(after))?;
         let origin = Origin::Selector(reader);
         let counted = self.looked_at.place(steps);
-        Ok(Windows { query: self, origin, reference, range: millis, edge, counted, from: 0, to: 0 })
+        Ok(Windows {
+            query: self,
+            origin,
+            reference,
+            range: millis,
+            edge,
+            counted,
+            from: 0,
+            to: 0,
+            histograms: (0, 0),
+            edges: (0, 0),
+        })
     }
 
     fn subquery_windows(&'q self, subquery: &'q Subquery, steps: Steps) -> Result<Windows<'q>> {
@@ -86,11 +124,25 @@ impl<'q> Query<'q> {
             None => i64::try_from(self.options.subquery_step.as_millis()).unwrap_or(i64::MAX).max(1),
         };
         let inner = inner_steps(&reference, range, step);
-        let stream: Stream<'q> =
-            if inner.count == 0 { Box::new(std::iter::empty()) } else { self.vector(&subquery.expr, inner)? };
-        let origin = Origin::Subquery { stream, steps: inner, current: None, samples: Columns::default() };
+        let stream: Stream<'q> = if inner.count == 0 {
+            Box::new(std::iter::empty())
+        } else {
+            self.vector_detecting(&subquery.expr, inner, false)?
+        };
+        let origin = Origin::Subquery { stream, steps: inner, current: None, samples: Samples::default() };
         let counted = self.looked_at.place(steps);
-        Ok(Windows { query: self, origin, reference, range, edge: Edge::Open, counted, from: 0, to: 0 })
+        Ok(Windows {
+            query: self,
+            origin,
+            reference,
+            range,
+            edge: Edge::Open,
+            counted,
+            from: 0,
+            to: 0,
+            histograms: (0, 0),
+            edges: (0, 0),
+        })
     }
 }
 
@@ -106,14 +158,14 @@ fn inner_steps(reference: &Reference, range: i64, step: i64) -> Steps {
 impl<'q> Windows<'q> {
     /// Moves to the next series that has samples.
     pub(super) fn advance(&mut self) -> Result<bool> {
-        (self.from, self.to) = (0, 0);
+        (self.from, self.to, self.histograms) = (0, 0, (0, 0));
         match &mut self.origin {
             Origin::Selector(reader) => loop {
                 if !reader.advance(self.query)? {
                     return Ok(false);
                 }
-                drop_stale(&mut reader.columns);
-                if !reader.columns.is_empty() {
+                reader.samples.drop_stale();
+                if !reader.samples.is_empty() {
                     return Ok(true);
                 }
             },
@@ -123,8 +175,14 @@ impl<'q> Windows<'q> {
                 let Some(series) = current else {
                     return Ok(false);
                 };
-                let points = steps.iter().zip(series.points.iter()).filter(|(_, value)| is_present(**value));
-                points.for_each(|(time, value)| samples.push(Timestamp::from_millis(time), *value));
+                for (at, time) in steps.iter().enumerate() {
+                    let time = Timestamp::from_millis(time);
+                    match series.points.held(at) {
+                        Held::Absent => {}
+                        Held::Number(value) => samples.columns.push(time, value),
+                        Held::Histogram(histogram) => samples.histograms.push((time, unhinted(histogram))),
+                    }
+                }
                 Ok(true)
             }
         }
@@ -155,29 +213,36 @@ impl<'q> Windows<'q> {
         self.reference.is_fixed()
     }
 
-    fn samples(&self) -> &Columns {
+    fn samples(&self) -> &Samples {
         match &self.origin {
-            Origin::Selector(reader) => &reader.columns,
+            Origin::Selector(reader) => &reader.samples,
             Origin::Subquery { samples, .. } => samples,
         }
     }
 
     /// The window of a step; steps must be asked for in ascending order.
     pub(super) fn window(&mut self, index: usize) -> Window<'_> {
+        self.slide(index);
+        self.current()
+    }
+
+    /// Goes on to the window of a step.
+    pub(super) fn slide(&mut self, index: usize) {
         let end = self.reference.at(index);
         let start = end.saturating_sub(self.range);
-        let (mut from, mut to) = (self.from, self.to);
-        let times = &self.samples().timestamps;
-        while times.get(to).is_some_and(|time| time.as_millis() <= end) {
-            to += 1;
-        }
-        while from < to && times[from].as_millis() <= start {
-            from += 1;
-        }
-        (self.from, self.to) = (from, to);
-        self.query.looked_at.add(self.counted, self.is_fixed(), index, to - from);
         let samples = self.samples();
-        Window { times: &samples.timestamps[from..to], values: &samples.values[from..to], start, end }
+        let (from, to) = slide(self.from, self.to, (start, end), |at| samples.columns.timestamps.get(at));
+        let (first, last) = self.histograms;
+        let histograms =
+            slide(first, last, (start, end), |at| samples.histograms.get(at).map(|(time, _)| time));
+        (self.from, self.to, self.histograms, self.edges) = (from, to, histograms, (start, end));
+        let looked_at = to - from + histograms.1 - histograms.0;
+        self.query.looked_at.add(self.counted, self.is_fixed(), index, looked_at);
+    }
+
+    /// The window that was gone on to.
+    pub(super) fn current(&self) -> Window<'_> {
+        self.part((self.from, self.to), self.histograms, self.edges)
     }
 
     /// The window of a step with the samples around it, for selectors that look beyond their edges: those in
@@ -186,29 +251,59 @@ impl<'q> Windows<'q> {
         let end = self.reference.at(index);
         let start = end.saturating_sub(self.range);
         let samples = self.samples();
+        let after = start.saturating_sub(lookback);
         let until = if ahead { end.saturating_add(lookback) } else { end };
-        let from =
-            samples.timestamps.partition_point(|time| time.as_millis() <= start.saturating_sub(lookback));
-        let to = samples.timestamps.partition_point(|time| time.as_millis() <= until);
-        let to = to.max(from);
-        self.query.looked_at.add(self.counted, self.is_fixed(), index, to - from);
-        Window { times: &samples.timestamps[from..to], values: &samples.values[from..to], start, end }
+        let times = &samples.columns.timestamps;
+        let from = times.partition_point(|time| time.as_millis() <= after);
+        let to = times.partition_point(|time| time.as_millis() <= until).max(from);
+        let first = samples.histograms.partition_point(|(time, _)| time.as_millis() <= after);
+        let last = samples.histograms.partition_point(|(time, _)| time.as_millis() <= until).max(first);
+        self.query.looked_at.add(self.counted, self.is_fixed(), index, to - from + last - first);
+        self.part((from, to), (first, last), (start, end))
+    }
+
+    /// The samples between these places.
+    fn part(
+        &self,
+        (from, to): (usize, usize),
+        (first, last): (usize, usize),
+        edges: (i64, i64),
+    ) -> Window<'_> {
+        let samples = self.samples();
+        Window {
+            times: &samples.columns.timestamps[from..to],
+            values: &samples.columns.values[from..to],
+            histograms: &samples.histograms[first..last],
+            starts: samples.starts.get(from..to).unwrap_or_default(),
+            histogram_starts: samples.histogram_starts.get(first..last).unwrap_or_default(),
+            start: edges.0,
+            end: edges.1,
+        }
     }
 }
 
-/// Range vectors hold no stale markers.
-pub(super) fn drop_stale(columns: &mut Columns) {
-    if !columns.values.iter().any(|value| is_stale(*value)) {
-        return;
-    }
-    let mut kept = 0;
-    for at in 0..columns.len() {
-        if !is_stale(columns.values[at]) {
-            columns.values[kept] = columns.values[at];
-            columns.timestamps[kept] = columns.timestamps[at];
-            kept += 1;
+/// A subquery may leave samples out, so that what their senders knew of resets holds no longer.
+fn unhinted(histogram: &Arc<Histogram>) -> Arc<Histogram> {
+    match histogram.reset {
+        ResetHint::Reset | ResetHint::NotReset => {
+            Arc::new(Histogram { reset: ResetHint::Unknown, ..Histogram::clone(histogram) })
         }
+        ResetHint::Unknown | ResetHint::Gauge => Arc::clone(histogram),
     }
-    columns.values.truncate(kept);
-    columns.timestamps.truncate(kept);
+}
+
+/// Moves both ends of a window on until it holds what lies in `(start, end]`.
+fn slide<'t>(
+    mut from: usize,
+    mut to: usize,
+    (start, end): (i64, i64),
+    time: impl Fn(usize) -> Option<&'t Timestamp>,
+) -> (usize, usize) {
+    while time(to).is_some_and(|time| time.as_millis() <= end) {
+        to += 1;
+    }
+    while from < to && time(from).is_some_and(|time| time.as_millis() <= start) {
+        from += 1;
+    }
+    (from, to)
 }

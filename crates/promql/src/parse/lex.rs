@@ -29,9 +29,9 @@ pub(super) enum TokenKind {
 pub(super) type LexError = (Span, String);
 
 /// Two characters before one.
-const SYMBOLS: [&str; 25] = [
-    "==", "!=", "<=", ">=", "=~", "!~", "=", "<", ">", "+", "-", "*", "/", "%", "^", "@", ",", "(", ")", "{",
-    "}", "[", "]", ":", "!",
+const SYMBOLS: [&str; 27] = [
+    "==", "!=", "<=", "</", ">=", ">/", "=~", "!~", "=", "<", ">", "+", "-", "*", "/", "%", "^", "@", ",",
+    "(", ")", "{", "}", "[", "]", ":", "!",
 ];
 
 /// Cuts the whole text; the last token is [`TokenKind::End`].

@@ -1,10 +1,12 @@
 //! Runs the commands of a script and compares answers with what is expected.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Labels, Timestamp};
-use promql::{Answer, Features, Options, QueryError, Severity, Value};
+use model::{Histogram, Labels, ResetHint, Timestamp};
+use promql::{Answer, Features, MatrixSeries, Options, QueryError, Severity, Value};
 
+use crate::nhcb;
 use crate::script::{Command, Described, Eval, Expected, Item, Pattern, When};
 use crate::store::Store;
 
@@ -12,8 +14,6 @@ use crate::store::Store;
 pub(crate) enum Outcome {
     Passed,
     Failed(String),
-    /// Native histograms or start timestamps take part.
-    Unsupported,
 }
 
 pub(crate) struct Case {
@@ -44,30 +44,49 @@ pub(crate) fn cases(commands: &[Command]) -> Vec<Case> {
     cases
 }
 
-/// Loads what a source can hold; `foreign` collects the names of the rest.
+/// Loads series; `foreign` collects the names of those that hold more than floats.
 fn load(store: &mut Store, foreign: &mut Vec<String>, step_ms: i64, series: &[Described], nhcb: bool) {
     for described in series {
         let name = described.labels.metric_name().unwrap_or_default().to_owned();
         if let (true, Some(base)) = (nhcb, name.strip_suffix("_bucket")) {
             foreign.push(base.to_owned());
         }
-        if described.start_times || described.values.contains(&Item::Histogram) {
+        if described.start_times || described.values.iter().any(|item| matches!(item, Item::Histogram(_))) {
             foreign.push(name);
         }
-        for (at, item) in described.values.iter().enumerate() {
-            if let Item::Value(value) = item {
-                store.insert(&described.labels, at as i64 * step_ms, *value);
+        for (at, item) in described.values.iter().enumerate().filter(|_| !described.start_times) {
+            let time = at as i64 * step_ms;
+            match item {
+                Item::Gap => {}
+                Item::Value(value) => store.insert(&described.labels, time, *value),
+                Item::Histogram(histogram) => store.insert_histogram(&described.labels, time, histogram),
             }
         }
     }
+    if nhcb {
+        let loaded: Vec<_> = series.iter().map(|described| described.labels.clone()).collect();
+        nhcb::add(store, &loaded);
+    }
+    for described in series.iter().filter(|described| described.start_times) {
+        for (at, item) in described.values.iter().enumerate() {
+            if let Item::Value(offset) = item {
+                let time = at as i64 * step_ms;
+                store.set_start(&described.labels, time, time + *offset as i64);
+            }
+        }
+    }
+    store.settle_hints();
 }
 
 fn case(store: &Store, foreign: &[String], eval: &Eval) -> Case {
-    let expects_native = eval.expected.series.iter().any(|series| series.values.contains(&Item::Histogram));
+    let expects_native = eval
+        .expected
+        .series
+        .iter()
+        .any(|series| series.values.iter().any(|item| matches!(item, Item::Histogram(_))));
     let native = expects_native || touches(&eval.expr, foreign);
     let outcome = match check(store, eval) {
         Ok(()) => Outcome::Passed,
-        Err(_) if native => Outcome::Unsupported,
         Err(why) => Outcome::Failed(why),
     };
     Case { line: eval.line, expr: eval.expr.clone(), outcome, native }
@@ -118,9 +137,14 @@ fn check_one_step(store: &Store, eval: &Eval, at: i64) -> Result<(), String> {
     let Value::Matrix(matrix) = answer.value else {
         return Err("a range query gives a matrix".into());
     };
-    let got: Vec<_> = matrix.into_iter().map(|series| (series.labels, series.points.values[0])).collect();
+    let first = |series: &MatrixSeries| points(series).into_iter().next().map(|(_, point)| point);
+    let got: Vec<_> =
+        matrix.iter().filter_map(|series| Some((series.labels.clone(), first(series)?))).collect();
     match expected.scalar {
-        Some(scalar) => compare_value(scalar, got.first().map_or(f64::NAN, |(_, value)| *value)),
+        Some(scalar) => match got.first() {
+            Some((_, Point::Value(value))) => compare_value(scalar, *value),
+            other => Err(format!("gives {other:?}, not {scalar}")),
+        },
         None => compare_samples(&got, &expected.series, false),
     }
 }
@@ -179,7 +203,11 @@ fn compare_with(
         Value::String { value, .. } if expected.string.as_ref() == Some(value) => Ok(()),
         Value::String { value, .. } => Err(format!("gives the string {value:?}")),
         Value::Vector(samples) => {
-            let got: Vec<_> = samples.iter().map(|sample| (sample.labels.clone(), sample.value)).collect();
+            let point = |sample: &promql::VectorSample| match &sample.histogram {
+                Some(histogram) => Point::Histogram(Arc::clone(histogram)),
+                None => Point::Value(sample.value),
+            };
+            let got: Vec<_> = samples.iter().map(|sample| (sample.labels.clone(), point(sample))).collect();
             compare_samples(&got, series, expected.ordered)
         }
         Value::Matrix(matrix) => {
@@ -188,15 +216,7 @@ fn compare_with(
                 (None, Some(times)) => times,
                 (None, None) => return Err("gives a range vector".into()),
             };
-            let got = matrix.iter().map(|series| (&series.labels, series.points.iter().collect::<Vec<_>>()));
-            let got: Vec<_> = got
-                .map(|(labels, points)| {
-                    (
-                        labels.clone(),
-                        points.iter().map(|point| (point.timestamp.as_millis(), point.value)).collect(),
-                    )
-                })
-                .collect();
+            let got: Vec<_> = matrix.iter().map(|series| (series.labels.clone(), points(series))).collect();
             compare_matrix(&got, series, start, step)
         }
     }
@@ -252,14 +272,54 @@ fn compare_value(expected: f64, got: f64) -> Result<(), String> {
     if near(expected, got) { Ok(()) } else { Err(format!("gives {got}, not {expected}")) }
 }
 
-fn first_value(series: &Described) -> Result<f64, String> {
-    match series.values.first() {
-        Some(Item::Value(value)) => Ok(*value),
-        other => Err(format!("expects {other:?}")),
+/// One value of an answer.
+#[derive(Clone, Debug)]
+enum Point {
+    Value(f64),
+    Histogram(Arc<Histogram>),
+}
+
+type Points = Vec<(i64, Point)>;
+
+/// All that a series holds, by time.
+fn points(series: &MatrixSeries) -> Points {
+    let values = series.points.iter().map(|point| (point.timestamp.as_millis(), Point::Value(point.value)));
+    let histograms = series
+        .histograms
+        .iter()
+        .map(|(time, histogram)| (time.as_millis(), Point::Histogram(Arc::clone(histogram))));
+    let mut all: Points = values.chain(histograms).collect();
+    all.sort_by_key(|(time, _)| *time);
+    all
+}
+
+fn same_histogram(expected: &Histogram, got: &Histogram) -> bool {
+    let close = |a: &model::Buckets, b: &model::Buckets| {
+        let (a, b) = (a.compacted(), b.compacted());
+        a.spans == b.spans && a.counts.iter().zip(&b.counts).all(|(a, b)| near(*a, *b))
+    };
+    let bounds = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| near(*a, *b));
+    expected.schema == got.schema
+        && near(expected.zero_threshold, got.zero_threshold)
+        && near(expected.zero_count, got.zero_count)
+        && near(expected.count, got.count)
+        && near(expected.sum, got.sum)
+        && bounds(&expected.custom_bounds, &got.custom_bounds)
+        && close(&expected.positive, &got.positive)
+        && close(&expected.negative, &got.negative)
+        && (expected.reset == ResetHint::Unknown || expected.reset == got.reset)
+}
+
+fn same_point(expected: &Item, got: &Point) -> Result<(), String> {
+    match (expected, got) {
+        (Item::Value(expected), Point::Value(got)) => compare_value(*expected, *got),
+        (Item::Histogram(expected), Point::Histogram(got)) if same_histogram(expected, got) => Ok(()),
+        (Item::Histogram(expected), Point::Histogram(got)) => Err(format!("gives {got}, not {expected}")),
+        (expected, got) => Err(format!("gives {got:?}, not {expected:?}")),
     }
 }
 
-fn compare_samples(got: &[(Labels, f64)], expected: &[Described], ordered: bool) -> Result<(), String> {
+fn compare_samples(got: &[(Labels, Point)], expected: &[Described], ordered: bool) -> Result<(), String> {
     if ordered {
         let order: Vec<_> = got.iter().map(|(labels, _)| labels).collect();
         let wanted: Vec<_> = expected.iter().map(|series| &series.labels).collect();
@@ -271,16 +331,15 @@ fn compare_samples(got: &[(Labels, f64)], expected: &[Described], ordered: bool)
         let Some((_, value)) = got.iter().find(|(labels, _)| *labels == series.labels) else {
             return Err(format!("{} is missing in {got:?}", series.text));
         };
-        compare_value(first_value(series)?, *value).map_err(|why| format!("{} {why}", series.text))?;
+        let first = series.values.first().unwrap_or(&Item::Gap);
+        same_point(first, value).map_err(|why| format!("{} {why}", series.text))?;
     }
     match got.iter().find(|(labels, _)| !expected.iter().any(|series| series.labels == *labels)) {
-        Some((labels, value)) => Err(format!("unexpected {labels} {value}")),
+        Some((labels, value)) => Err(format!("unexpected {labels} {value:?}")),
         None if got.len() != expected.len() => Err(format!("{} series, not {}", got.len(), expected.len())),
         None => Ok(()),
     }
 }
-
-type Points = Vec<(i64, f64)>;
 
 fn compare_matrix(
     got: &[(Labels, Points)],
@@ -290,22 +349,18 @@ fn compare_matrix(
 ) -> Result<(), String> {
     let mut wanted_series = 0;
     for series in expected {
-        let mut wanted: Points = Vec::new();
-        for (at, item) in series.values.iter().enumerate() {
-            match item {
-                Item::Gap => {}
-                Item::Value(value) => wanted.push((start + at as i64 * step, *value)),
-                Item::Histogram => return Err("expects a histogram".into()),
-            }
-        }
+        let wanted = series.values.iter().enumerate().filter(|(_, item)| !matches!(item, Item::Gap));
+        let wanted: Vec<_> = wanted.map(|(at, item)| (start + at as i64 * step, item)).collect();
         let points =
             got.iter().find(|(labels, _)| *labels == series.labels).map(|(_, points)| points.as_slice());
         wanted_series += usize::from(!wanted.is_empty());
         let points = points.unwrap_or_default();
-        let same = points.len() == wanted.len()
-            && points.iter().zip(&wanted).all(|(got, wanted)| got.0 == wanted.0 && near(wanted.1, got.1));
-        if !same {
+        let times = |at: &(i64, Point)| at.0;
+        if points.iter().map(times).collect::<Vec<_>>() != wanted.iter().map(|at| at.0).collect::<Vec<_>>() {
             return Err(format!("{} gives {points:?}, not {wanted:?}", series.text));
+        }
+        for ((time, got), (_, wanted)) in points.iter().zip(&wanted) {
+            same_point(wanted, got).map_err(|why| format!("{} at {time} ms {why}", series.text))?;
         }
     }
     if got.len() == wanted_series { Ok(()) } else { Err(format!("unexpected series among {got:?}")) }

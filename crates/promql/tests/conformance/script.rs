@@ -1,6 +1,8 @@
 //! The script language: `load`, `clear`, `eval` and what they expect.
 
-use model::{Labels, stale_nan};
+use std::sync::Arc;
+
+use model::{Histogram, Labels, stale_nan};
 
 /// One command of a script.
 #[derive(Debug)]
@@ -17,17 +19,16 @@ pub(crate) struct Described {
     /// The text before the values.
     pub text: String,
     pub values: Vec<Item>,
-    /// Values are start timestamps, which no source gives yet.
+    /// Values are start timestamps of the series' samples, in milliseconds after (or before) them.
     pub start_times: bool,
 }
 
 /// One value of a sequence.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Item {
     Gap,
     Value(f64),
-    /// A native histogram.
-    Histogram,
+    Histogram(Arc<Histogram>),
 }
 
 #[derive(Debug)]
@@ -231,7 +232,7 @@ fn described(line: &str) -> Result<Described, String> {
     let text = line[..end].trim();
     let start_times = text.ends_with("@st");
     let labels = labels(text.trim_end_matches("@st"))?;
-    let values = if start_times { Vec::new() } else { values(&line[end..])? };
+    let values = values(&line[end..], if start_times { push_start } else { push })?;
     Ok(Described { labels, text: text.to_owned(), values, start_times })
 }
 
@@ -269,7 +270,7 @@ fn labels(text: &str) -> Result<Labels, String> {
     Ok(Labels::from_pairs(matchers.iter().map(|matcher| (matcher.name(), matcher.value()))))
 }
 
-fn values(text: &str) -> Result<Vec<Item>, String> {
+fn values(text: &str, push: fn(&str, &mut Vec<Item>) -> Result<(), String>) -> Result<Vec<Item>, String> {
     let mut items = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
@@ -294,12 +295,54 @@ fn word(text: &str) -> (&str, &str) {
     (text, "")
 }
 
+/// A histogram, or a sequence of them: `{{...}}+{{...}}x3`.
+fn push_histograms(word: &str, items: &mut Vec<Item>) -> Result<(), String> {
+    let end = word.find("}}").ok_or("no end")? + 2;
+    let mut current: Histogram = word[..end].parse().map_err(|error| format!("{error}"))?;
+    let (body, count) = match word[end..].rsplit_once('x') {
+        Some((body, count)) => (body, count.parse::<usize>().map_err(|_| "no count after x")?),
+        None => (&word[end..], 0),
+    };
+    items.push(Item::Histogram(Arc::new(current.clone())));
+    let step: Option<Histogram> = match body.get(1..).filter(|step| !step.is_empty()) {
+        Some(step) => Some(step.parse().map_err(|error| format!("{error}"))?),
+        None => None,
+    };
+    for _ in 0..count {
+        if let Some(step) = &step {
+            let next = if body.starts_with('-') { current.sub(step) } else { current.add(step) };
+            current = next.ok_or("custom and exponential buckets")?.histogram;
+        }
+        items.push(Item::Histogram(Arc::new(current.clone())));
+    }
+    Ok(())
+}
+
+/// A start timestamp or a sequence of them, as durations from the sample's time: `-30s-1mx2`.
+fn push_start(word: &str, items: &mut Vec<Item>) -> Result<(), String> {
+    let (body, times) = match word.rsplit_once('x') {
+        Some((body, count)) => (body, Some(count.parse::<usize>().map_err(|_| "no count after x")?)),
+        None => (word, None),
+    };
+    if body == "_" {
+        items.extend(std::iter::repeat_n(Item::Gap, times.unwrap_or(1)));
+        return Ok(());
+    }
+    let step_at = body.char_indices().skip(1).find(|(_, char)| matches!(char, '+' | '-'));
+    let (mut offset, step) = match step_at {
+        Some((at, _)) => (time(&body[..at])?, time(&body[at..])?),
+        None => (time(body)?, 0),
+    };
+    for _ in 0..=times.unwrap_or(0) {
+        items.push(Item::Value(offset as f64));
+        offset += step;
+    }
+    Ok(())
+}
+
 fn push(word: &str, items: &mut Vec<Item>) -> Result<(), String> {
     if word.starts_with("{{") {
-        let count = word.rsplit_once("}}").and_then(|(_, after)| after.strip_prefix('x'));
-        let count: usize = count.map_or(Ok(0), str::parse).map_err(|_| "no count")?;
-        items.extend(std::iter::repeat_n(Item::Histogram, count + 1));
-        return Ok(());
+        return push_histograms(word, items);
     }
     let (body, times) = match word.rsplit_once('x') {
         Some((body, count)) => (body, Some(count.parse::<usize>().map_err(|_| "no count after x")?)),

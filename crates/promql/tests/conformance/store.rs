@@ -1,28 +1,101 @@
 //! A source that holds what a script loads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use model::{Columns, Labels, Selection, SeriesSet, SeriesSource, SourceError, Timestamp};
+use model::{
+    Columns, Histogram, Labels, ResetHint, Selection, SeriesSet, SeriesSource, SourceError, Timestamp,
+};
+
+/// A sample and the time at which its counter began, if that was said.
+#[derive(Clone, Debug)]
+struct Sample {
+    point: Point,
+    start: Option<i64>,
+}
+
+#[derive(Clone, Debug)]
+enum Point {
+    Value(f64),
+    Histogram(Histogram),
+}
 
 /// Series in memory, sorted by labels.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Store {
-    series: BTreeMap<Labels, BTreeMap<i64, f64>>,
+    series: BTreeMap<Labels, BTreeMap<i64, Sample>>,
+}
+
+/// One series as it is read.
+#[derive(Clone, Default)]
+struct Read {
+    labels: Labels,
+    columns: Columns,
+    histograms: Vec<(Timestamp, Arc<[u8]>)>,
+    starts: Vec<Option<Timestamp>>,
 }
 
 impl Store {
     pub(crate) fn insert(&mut self, labels: &Labels, time_ms: i64, value: f64) {
-        self.series.entry(labels.clone()).or_default().insert(time_ms, value);
+        self.put(labels, time_ms, Point::Value(value));
+    }
+
+    pub(crate) fn insert_histogram(&mut self, labels: &Labels, time_ms: i64, histogram: &Histogram) {
+        self.put(labels, time_ms, Point::Histogram(histogram.clone()));
+    }
+
+    fn put(&mut self, labels: &Labels, time_ms: i64, point: Point) {
+        let series = self.series.entry(labels.clone()).or_default();
+        series.insert(time_ms, Sample { point, start: None });
+    }
+
+    /// Says when the counter of a sample began.
+    pub(crate) fn set_start(&mut self, labels: &Labels, time_ms: i64, start: i64) {
+        if let Some(sample) = self.series.get_mut(labels).and_then(|series| series.get_mut(&time_ms)) {
+            sample.start = Some(start);
+        }
+    }
+
+    /// Gives histograms the hints with which Prometheus' store reads them: within a run of one kind in which no count falls, all but the
+    /// first were not reset.
+    pub(crate) fn settle_hints(&mut self) {
+        for series in self.series.values_mut() {
+            let mut before: Option<Histogram> = None;
+            for sample in series.values_mut() {
+                let Point::Histogram(histogram) = &mut sample.point else {
+                    before = None;
+                    continue;
+                };
+                let sent = histogram.clone();
+                if histogram.reset == ResetHint::Unknown && !histogram.is_stale() {
+                    histogram.reset = match &before {
+                        Some(before) if before.is_gauge() || before.is_stale() => ResetHint::Unknown,
+                        Some(before) if histogram.falls_below(before) => ResetHint::Unknown,
+                        Some(_) => ResetHint::NotReset,
+                        None => ResetHint::Unknown,
+                    };
+                }
+                before = Some(sent);
+            }
+        }
     }
 
     pub(crate) fn clear(&mut self) {
         self.series.clear();
     }
 
-    fn matching<'a>(
-        &'a self,
-        selection: &'a Selection<'_>,
-    ) -> impl Iterator<Item = (&'a Labels, Columns)> + 'a {
+    /// Each series with its values by time, for what is made of them.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&Labels, Vec<(i64, f64)>)> {
+        self.series.iter().map(|(labels, samples)| {
+            let values = samples.iter().filter_map(|(time, sample)| match &sample.point {
+                Point::Value(value) => Some((*time, *value)),
+                Point::Histogram(_) => None,
+            });
+            (labels, values.collect())
+        })
+    }
+
+    fn matching<'a>(&'a self, selection: &'a Selection<'_>) -> impl Iterator<Item = Read> + 'a {
         let matches = |labels: &Labels| {
             selection
                 .matchers
@@ -31,14 +104,30 @@ impl Store {
         };
         let span = selection.start.as_millis()..=selection.end.as_millis();
         self.series.iter().filter(move |(labels, _)| matches(labels)).map(move |(labels, samples)| {
-            let mut columns = Columns::default();
+            let mut read = Read { labels: labels.clone(), ..Read::default() };
             if span.start() <= span.end() {
-                for (time, value) in samples.range(span.clone()) {
-                    columns.push(Timestamp::from_millis(*time), *value);
-                }
+                samples.range(span.clone()).for_each(|(time, sample)| read.push(*time, sample));
             }
-            (labels, columns)
+            read
         })
+    }
+}
+
+impl Read {
+    fn push(&mut self, time_ms: i64, sample: &Sample) {
+        let time = Timestamp::from_millis(time_ms);
+        let start = sample.start.map(Timestamp::from_millis);
+        match &sample.point {
+            Point::Value(value) => {
+                self.columns.push(time, *value);
+                self.starts.push(start);
+            }
+            Point::Histogram(histogram) => {
+                let mut bytes = Vec::new();
+                histogram.encode_with_start(time, start, &mut bytes);
+                self.histograms.push((time, bytes.into()));
+            }
+        }
     }
 }
 
@@ -47,7 +136,7 @@ impl SeriesSource for Store {
         &'a self,
         selection: &Selection<'_>,
     ) -> Result<Box<dyn SeriesSet + Send + 'a>, SourceError> {
-        let found = self.matching(selection).map(|(labels, columns)| (labels.clone(), columns)).collect();
+        let found: Vec<_> = self.matching(selection).collect();
         Ok(Box::new(Set { found, at: None }))
     }
 
@@ -65,8 +154,14 @@ impl SeriesSource for Store {
 }
 
 struct Set {
-    found: Vec<(Labels, Columns)>,
+    found: Vec<Read>,
     at: Option<usize>,
+}
+
+impl Set {
+    fn current(&self) -> &Read {
+        &self.found[self.at.expect("advance() comes first")]
+    }
 }
 
 impl SeriesSet for Set {
@@ -77,11 +172,24 @@ impl SeriesSet for Set {
     }
 
     fn labels(&self) -> &Labels {
-        &self.found[self.at.expect("advance() comes first")].0
+        &self.current().labels
     }
 
     fn read(&mut self, into: &mut Columns) -> Result<(), SourceError> {
-        *into = self.found[self.at.expect("advance() comes first")].1.clone();
+        *into = self.current().columns.clone();
+        Ok(())
+    }
+
+    fn read_histograms(&mut self, into: &mut Vec<(Timestamp, Arc<[u8]>)>) -> Result<(), SourceError> {
+        into.clone_from(&self.current().histograms);
+        Ok(())
+    }
+
+    fn read_starts(&mut self, into: &mut Vec<Option<Timestamp>>) -> Result<(), SourceError> {
+        into.clone_from(&self.current().starts);
+        if into.iter().all(Option::is_none) {
+            into.clear();
+        }
         Ok(())
     }
 }
