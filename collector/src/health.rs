@@ -4,10 +4,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use exposition::{Format, Offer};
 use http::{HeaderValue, StatusCode, header};
 
+use crate::api::{reply, takes_gzip};
 use crate::auth::Viewer;
 use crate::state::AppState;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The routes. Health is told to everyone, as probes have no credentials; the metrics' page names agents and wants a reader
 /// who may see everything.
@@ -26,12 +30,17 @@ async fn ready(State(state): State<AppState>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], text).into_response()
 }
 
-async fn metrics(State(state): State<AppState>, Viewer(scope): Viewer) -> Response {
+async fn metrics(State(state): State<AppState>, Viewer(scope): Viewer, headers: http::HeaderMap) -> Response {
     if !scope.is_everything() {
         return (StatusCode::FORBIDDEN, "the collector's own metrics need a reader without scope\n")
             .into_response();
     }
     state.observe();
-    let content_type = HeaderValue::from_static(telemetry::metrics::CONTENT_TYPE);
-    ([(header::CONTENT_TYPE, content_type)], state.metrics.text()).into_response()
+    let text_of =
+        |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let (content_type, page) = match Offer::negotiate(text_of(header::ACCEPT)).format {
+        Format::Text => (telemetry::metrics::CONTENT_TYPE, state.metrics.text()),
+        Format::OpenMetrics => (OPEN_METRICS, state.metrics.open_metrics()),
+    };
+    reply::text(StatusCode::OK, content_type, page, takes_gzip(text_of(header::ACCEPT_ENCODING)))
 }

@@ -2,6 +2,8 @@
 //!
 //! One struct on one registry, nothing global. `/metrics` shows them, and `self_series.rs` writes them into the store.
 
+mod open_metrics;
+
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
 };
@@ -215,6 +217,13 @@ impl Metrics {
     /// The page.
     pub fn text(&self) -> String {
         telemetry::metrics::text(&self.registry) + &telemetry::metrics::text(&self.agent_registry)
+    }
+
+    /// The page in OpenMetrics.
+    pub fn open_metrics(&self) -> String {
+        let mut families = self.registry.gather();
+        families.extend(self.agent_registry.gather());
+        open_metrics::page(&families)
     }
 
     /// Shows the state of the agents in place of what was shown before.

@@ -9,6 +9,13 @@ use promql::{Answer, Value};
 
 /// A text with its quotes and escapes.
 pub(super) fn push_text(out: &mut String, text: &str) {
+    // Nearly every label and value.
+    if !text.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\')) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     // Writing a &str as JSON cannot fail.
     out.push_str(&serde_json::to_string(text).expect("a text is always JSON"));
 }
@@ -46,19 +53,22 @@ pub(super) fn push_labels(out: &mut String, labels: &Labels) {
 
 /// A value as Go's `strconv.FormatFloat(v, 'f' or 'e', -1, 64)` prints it: with an exponent below 1e-6 and from 1e21 on.
 pub(super) fn push_number(out: &mut String, value: f64) {
-    out.push_str(&promql::format_value(value));
+    promql::push_value(out, value);
 }
 
 /// A time in seconds, with milliseconds only where they are not zero.
 pub(super) fn push_time(out: &mut String, time: Timestamp) {
     let millis = time.as_millis();
-    let sign = if millis < 0 { "-" } else { "" };
     let (seconds, fraction) = (millis.unsigned_abs() / 1000, millis.unsigned_abs() % 1000);
-    let written = match fraction {
-        0 => write!(out, "{sign}{seconds}"),
-        _ => write!(out, "{sign}{seconds}.{fraction:03}"),
-    };
-    written.expect("a String takes everything");
+    if millis < 0 {
+        out.push('-');
+    }
+    out.push_str(itoa::Buffer::new().format(seconds));
+    if fraction > 0 {
+        // The first digit only holds the place of zeros.
+        out.push('.');
+        out.push_str(&itoa::Buffer::new().format(1000 + fraction)[1..]);
+    }
 }
 
 fn push_point(out: &mut String, time: Timestamp, value: f64) {
@@ -70,6 +80,7 @@ fn push_point(out: &mut String, time: Timestamp, value: f64) {
 }
 
 fn push_points(out: &mut String, points: &Columns) {
+    out.reserve(points.len() * 24);
     out.push('[');
     for (index, sample) in points.iter().enumerate() {
         if index > 0 {
@@ -129,15 +140,17 @@ pub(super) fn push_answer(out: &mut String, answer: &Answer, push_more: impl FnO
     out.push('}');
 }
 
+fn push_alone(out: &mut String, time: Timestamp, text: &str) {
+    write!(out, "[{},", time.as_seconds()).expect("a String takes everything");
+    push_text(out, text);
+    out.push(']');
+}
+
 fn push_value(out: &mut String, value: &Value) {
     match value {
-        Value::Scalar { timestamp, value } => push_point(out, *timestamp, *value),
-        Value::String { timestamp, value } => {
-            // The one place where Prometheus writes a time as any other number.
-            write!(out, "[{},", timestamp.as_seconds()).expect("a String takes everything");
-            push_text(out, value);
-            out.push(']');
-        }
+        // Of these two Prometheus writes the time as any other number, and scalars never with an exponent.
+        Value::Scalar { timestamp, value } => push_alone(out, *timestamp, &promql::format_plain(*value)),
+        Value::String { timestamp, value } => push_alone(out, *timestamp, value),
         Value::Vector(samples) => push_list(out, samples, |out, sample| {
             out.push_str("{\"metric\":");
             push_labels(out, &sample.labels);
@@ -195,6 +208,20 @@ mod tests {
         check(f64::INFINITY, "+Inf");
         check(f64::NEG_INFINITY, "-Inf");
         check(f64::MAX, "1.7976931348623157e+308");
+        check(-9_007_199_254_740_993.0, "-9007199254740992");
+        check(12_345_678_901_234_567_890.0, "12345678901234567000");
+        check(0.000_012_5, "0.0000125");
+        check(-1.25e-5, "-0.0000125");
+        check(5e-324, "5e-324");
+    }
+
+    #[test]
+    fn texts_are_escaped_only_where_they_must_be() {
+        for text in ["", "plain", "é\u{2028}", "quo\"te", "back\\slash", "line\nfeed", "\u{1}", "\u{7f}"] {
+            let mut out = String::new();
+            push_text(&mut out, text);
+            assert_eq!(out, serde_json::to_string(text).expect("a text is always JSON"));
+        }
     }
 
     #[test]

@@ -180,7 +180,8 @@ async fn form(request: Request) -> Result<Bytes, ApiError> {
     })
 }
 
-fn takes_gzip(accept_encoding: &str) -> bool {
+/// Whether an `Accept-Encoding` header takes gzip.
+pub(crate) fn takes_gzip(accept_encoding: &str) -> bool {
     accept_encoding.split(',').any(|part| {
         let (coding, quality) = part.split_once(';').unwrap_or((part, ""));
         coding.trim().eq_ignore_ascii_case("gzip") && !matches!(quality.trim(), "q=0" | "q=0.0")

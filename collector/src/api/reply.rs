@@ -133,7 +133,7 @@ fn json(status: StatusCode, body: String, gzip: bool) -> Response {
 }
 
 /// A reply of any text kind.
-pub(super) fn text(status: StatusCode, content_type: &'static str, body: String, gzip: bool) -> Response {
+pub(crate) fn text(status: StatusCode, content_type: &'static str, body: String, gzip: bool) -> Response {
     let (bytes, packed) = pack(body, gzip);
     let mut response = (status, bytes).into_response();
     let headers = response.headers_mut();

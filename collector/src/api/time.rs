@@ -40,7 +40,10 @@ pub(super) enum NoDuration {
 /// Seconds with fraction (`0.5`, `15`, `-1`) or with units (`1m30s`). What is negative is zero: so long nobody waits.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, NoDuration> {
     let shown = || text.chars().take(100).collect();
-    if let Ok(seconds) = text.parse::<f64>() {
+    let names_infinity = text.trim_start_matches(['+', '-']).starts_with(['i', 'I']);
+    // Go takes no number that is too large for a float.
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() || names_infinity);
+    if let Some(seconds) = number {
         let fits = (seconds * 1e9).abs() < i64::MAX as f64;
         return match Duration::try_from_secs_f64(seconds.max(0.0)) {
             Ok(duration) if fits => Ok(duration),
@@ -93,10 +96,10 @@ mod tests {
         assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("0.5"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("-1"), Ok(Duration::ZERO));
-        for bad in ["", "soon", "-1m"] {
+        for bad in ["", "soon", "-1m", "NaN", "1e400"] {
             assert_eq!(parse_duration(bad), Err(NoDuration::Syntax(bad.into())));
         }
-        for bad in ["NaN", "1e300", "-1e300", "9223372037"] {
+        for bad in ["Inf", "-inf", "1e300", "-1e300", "9223372037"] {
             assert_eq!(parse_duration(bad), Err(NoDuration::Overflow(bad.into())));
         }
     }
