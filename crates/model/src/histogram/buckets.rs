@@ -132,7 +132,7 @@ impl Histogram {
         }
     }
 
-    /// All buckets that have observations, from the lowest to the highest. Those next to the zero bucket end where it begins.
+    /// All buckets that have observations, from the lowest to the highest. Those that reach into the zero bucket end where it begins.
     pub fn buckets(&self) -> Vec<Bucket> {
         let mut all: Vec<Bucket> =
             Vec::with_capacity(self.negative.counts.len() + self.positive.counts.len() + 1);
@@ -141,7 +141,7 @@ impl Histogram {
             self.negative.iter().filter(present).map(|(index, count)| self.negative_bucket(index, count)),
         );
         all.reverse();
-        if let Some(last) = all.last_mut() {
+        if let Some(last) = all.last_mut().filter(|last| last.lower < -self.zero_threshold) {
             last.upper = last.upper.min(-self.zero_threshold);
         }
         if self.zero_count != 0.0 {
@@ -151,7 +151,8 @@ impl Histogram {
         all.extend(
             self.positive.iter().filter(present).map(|(index, count)| self.positive_bucket(index, count)),
         );
-        if let Some(first) = all.get_mut(before).filter(|_| !self.is_custom()) {
+        let reaches = |first: &&mut Bucket| !self.is_custom() && first.upper > self.zero_threshold;
+        if let Some(first) = all.get_mut(before).filter(reaches) {
             first.lower = first.lower.max(self.zero_threshold);
         }
         all
