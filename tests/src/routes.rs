@@ -49,11 +49,12 @@ const fn route(method: &'static str, name: &'static str, ask: &'static str, whom
 const READ: &str = "/api/v1/read";
 
 /// A request of remote read: every series (`__name__ =~ ".+"`), from the beginning to the end of 2100.
-const READ_EVERYTHING: [u8; 27] = [
+const READ_EVERYTHING: [u8; 31] = [
     10, 25, // a query
     16, 255, 175, 143, 230, 178, 119, // its end
     26, 16, // a condition
-    8, 2, 18, 8, b'_', b'_', b'n', b'a', b'm', b'e', b'_', b'_', 26, 2, b'.', b'+',
+    8, 2, 18, 8, b'_', b'_', b'n', b'a', b'm', b'e', b'_', b'_', 26, 2, b'.', b'+', //
+    18, 2, 1, 0, // frames, or samples: in frames texts stand as they are
 ];
 
 /// Every route.

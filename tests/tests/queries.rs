@@ -1,0 +1,142 @@
+//! Queries while they run: the list, ending one, a client that leaves, the log.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use pantau_tests::http::{Answer, Http};
+use pantau_tests::pantau::Collector;
+use pantau_tests::wait_for;
+
+/// Takes far longer than any test waits for it.
+const HEAVY: &str = "quantile_over_time(0.5, quantile_over_time(0.5, vector(1)[1000m:1s])[1000m:1s])";
+
+fn collector(folder: &Path) -> Collector {
+    Collector::start(folder, "agent: {enabled: false}\nquery_log: {file: queries.log}\n")
+}
+
+fn url(collector: &Collector, path: &str, query: &str) -> String {
+    let query: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    format!("{}{path}?query={query}", collector.base)
+}
+
+fn active(collector: &Collector) -> Vec<serde_json::Value> {
+    let answer = collector.http.get(&format!("{}/api/v1/status/active_queries", collector.base));
+    answer.expect("an answer").json()["data"].as_array().expect("a list").clone()
+}
+
+fn running(collector: &Collector) -> serde_json::Value {
+    wait_for("the query to run", Duration::from_secs(30), || {
+        active(collector).into_iter().find(|query| query["state"] == "running")
+    })
+}
+
+fn log(collector: &Collector) -> String {
+    std::fs::read_to_string(collector.folder.join("queries.log")).unwrap_or_default()
+}
+
+fn kill(collector: &Collector, id: &str) -> Answer {
+    let url = format!("{}/api/v1/status/active_queries/kill?id={id}", collector.base);
+    collector.http.post(&url, &[], Vec::new()).expect("an answer")
+}
+
+#[test]
+fn a_query_that_runs_is_listed_and_can_be_ended() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let collector = collector(folder.path());
+    let heavy = url(&collector, "/api/v1/query", HEAVY);
+    let waiting = std::thread::spawn(move || Http::default().get(&heavy).expect("an answer"));
+    let query = running(&collector);
+    assert_eq!(query["query"], HEAVY);
+    assert_eq!(
+        (&query["request"]["path"], &query["timeoutSeconds"]),
+        (&"/api/v1/query".into(), &120.0.into())
+    );
+    let id = query["id"].as_str().expect("a number as text");
+    assert_eq!(kill(&collector, "no number").status, 400);
+    assert_eq!(kill(&collector, "999999").json()["data"]["ended"], false);
+    assert_eq!(kill(&collector, id).json()["data"]["ended"], true);
+    let answer = waiting.join().expect("no panic");
+    assert_eq!((answer.status, &answer.json()["errorType"]), (499, &"canceled".into()));
+    wait_for("the query to be gone", Duration::from_secs(30), || active(&collector).is_empty().then_some(()));
+    let line = wait_for("its line in the log", Duration::from_secs(30), || {
+        log(&collector).lines().next().map(str::to_owned)
+    });
+    let line: serde_json::Value = serde_json::from_str(&line).expect("a line is JSON");
+    assert_eq!(
+        (&line["params"]["query"], &line["httpRequest"]["path"]),
+        (&HEAVY.into(), &"/api/v1/query".into())
+    );
+    assert!(line["error"].as_str().is_some_and(|why| why.contains("canceled")), "{line}");
+}
+
+#[test]
+fn a_query_whose_client_leaves_ends() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let collector = collector(folder.path());
+    let heavy = url(&collector, "/api/v1/query", HEAVY);
+    let (address, path) = heavy.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a URL");
+    let mut client = TcpStream::connect(address).expect("connected");
+    write!(client, "GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+    running(&collector);
+    drop(client);
+    wait_for("the query to be gone", Duration::from_secs(30), || active(&collector).is_empty().then_some(()));
+    let metrics = collector.http.get(&format!("{}/metrics", collector.base)).expect("an answer").body;
+    assert!(metrics.contains("pantau_queries_total{outcome=\"left\"} 1\n"), "{metrics}");
+}
+
+#[test]
+fn limits_are_said_in_prometheus_words() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let limits = "query: {samples_max: 1000, timeout: 500ms}\n";
+    let collector = Collector::start(folder.path(), &format!("agent: {{enabled: false}}\n{limits}"));
+    let check = |query: &str, status: u16, kind: &str, text: &str| {
+        let answer = collector.http.get(&url(&collector, "/api/v1/query", query)).expect("an answer");
+        let json = answer.json();
+        assert_eq!((answer.status, &json["errorType"], &json["error"]), (status, &kind.into(), &text.into()));
+    };
+    let many = "query processing would load too many samples into memory in query execution";
+    check("sum_over_time(vector(1)[1h:1s])", 422, "execution", many);
+    // Many levels of few samples each.
+    let mut slow = "vector(1)".to_owned();
+    for _ in 0..8 {
+        slow = format!("sum_over_time({slow}[100s:1s])");
+    }
+    let long = format!("{slow} + {slow} + {slow}");
+    let answer = collector.http.get(&url(&collector, "/api/v1/query", &long)).expect("an answer");
+    assert!(matches!(answer.status, 200 | 422 | 503), "{}", answer.body);
+}
+
+#[test]
+fn heavy_queries_leave_room_for_what_must_go_on() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let collector = collector(folder.path());
+    let heavy: Vec<_> = (0..8)
+        .map(|_| {
+            let heavy = url(&collector, "/api/v1/query", HEAVY);
+            std::thread::spawn(move || Http::default().get(&heavy).map(|answer| answer.status))
+        })
+        .collect();
+    wait_for("eight queries to run", Duration::from_secs(30), || {
+        let running = active(&collector).iter().filter(|query| query["state"] == "running").count();
+        (running == 8).then_some(())
+    });
+    // A ninth waits its turn and is told when its time is up there; what reads no series is answered all the same.
+    let late = format!("{}&timeout=300ms", url(&collector, "/api/v1/query", "1"));
+    let answer = collector.http.get(&late).expect("an answer");
+    assert_eq!((answer.status, &answer.json()["error"]), (503, &"query timed out in query queue".into()));
+    let now = pantau_tests::writer::now();
+    let labels = model::Labels::from_pairs([("__name__", "beside"), ("job", "test")]);
+    let body = pantau_tests::writer::body(&[(&labels, &[(now, 1.0)])]);
+    assert_eq!(
+        pantau_tests::writer::send(&collector.http, &collector.base, body).expect("an answer").status,
+        204
+    );
+    for query in active(&collector) {
+        kill(&collector, query["id"].as_str().expect("a number as text"));
+    }
+    for thread in heavy {
+        assert_eq!(thread.join().expect("no panic").expect("an answer"), 499);
+    }
+}

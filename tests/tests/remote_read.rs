@@ -1,0 +1,219 @@
+//! Another Prometheus reads from us: by remote read, in both of its forms, and by federation.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use model::{Labels, Timestamp};
+use pantau_tests::pantau::Collector;
+use pantau_tests::peers::peer;
+use pantau_tests::running::Running;
+use pantau_tests::{free_port, wait_for, writer};
+use wire::body::{Codec, Unpacker};
+
+const STEP: Duration = Duration::from_millis(14_700);
+const SAMPLES: usize = 500;
+
+/// What a series holds: plain, jumping, odd, with an end in the middle.
+fn samples(kind: usize, end: Timestamp) -> Vec<(Timestamp, f64)> {
+    let value = |at: usize| match kind {
+        0 => at as f64,
+        1 => (at as f64 * 0.7).sin() * 1e9,
+        2 => [0.0, -0.0, f64::INFINITY, f64::MIN_POSITIVE, 1e300, 3.5][at % 6],
+        _ if at == SAMPLES / 2 => model::stale_nan(),
+        _ => 1.0,
+    };
+    (0..SAMPLES).map(|at| (end - STEP * (SAMPLES - at) as u32, value(at))).collect()
+}
+
+fn labels(kind: usize) -> Labels {
+    let kind = kind.to_string();
+    Labels::from_pairs([("__name__", "read_back"), ("job", "test"), ("kind", &kind)])
+}
+
+fn filled(folder: &Path) -> (Collector, Timestamp) {
+    let collector = Collector::start(
+        folder,
+        "agent: {enabled: false}\nexternal_labels: {cluster: jateng}\nquery: {samples_max: 1000000}\n",
+    );
+    let now = Timestamp::from_millis(writer::now().as_millis() / 1000 * 1000);
+    for kind in 0..4 {
+        let body = writer::body(&[(&labels(kind), &samples(kind, now))]);
+        assert_eq!(writer::send(&collector.http, &collector.base, body).expect("an answer").status, 204);
+    }
+    (collector, now)
+}
+
+fn prometheus(folder: &Path, port: u16, config: &str) -> Option<Running> {
+    let mut command = peer("usr/bin/prometheus")?;
+    let path = folder.join("prometheus.yml");
+    std::fs::write(&path, config).expect("the configuration can be written");
+    command
+        .arg(format!("--config.file={}", path.display()))
+        .arg(format!("--storage.tsdb.path={}", folder.join("prometheus").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    Some(Running::start("prometheus", &mut command, folder))
+}
+
+#[test]
+fn prometheus_answers_from_our_data_as_we_do() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (collector, now) = filled(folder.path());
+    let port = free_port();
+    let config = format!("remote_read: [{{url: \"{}/api/v1/read\", read_recent: true}}]\n", collector.base);
+    let Some(_prometheus) = prometheus(folder.path(), port, &config) else { return };
+    let theirs = format!("http://127.0.0.1:{port}");
+    wait_for("prometheus", Duration::from_secs(60), || collector.http.query_value(&theirs, "vector(1)"));
+    let seconds = now.as_millis() / 1000;
+    for query in [
+        "read_back[2h5m]",
+        "sum_over_time(read_back{kind!=\"2\"}[1h])",
+        "count_over_time(read_back{kind=~\"[01]\"}[10m])",
+        "read_back{kind=\"3\"} offset 1h",
+        "sort(sum by (kind) (rate(read_back{kind=~\"0|1\"}[30m])))",
+    ] {
+        let ask = |base: &str| {
+            let form: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let answer = collector
+                .http
+                .get(&format!("{base}/api/v1/query?time={seconds}&query={form}"))
+                .expect("an answer");
+            assert_eq!(answer.status, 200, "{query}: {}", answer.body);
+            let mut json = answer.json();
+            let mut result = json["data"]["result"].take();
+            let series = result.as_array_mut().expect("a vector or matrix");
+            series.sort_by_key(|series| series["metric"].to_string());
+            let lacking: Vec<bool> =
+                series.iter().map(|series| series["metric"]["cluster"].is_null()).collect();
+            for one in series.iter_mut() {
+                one["metric"].as_object_mut().expect("labels").remove("cluster");
+            }
+            (result, lacking)
+        };
+        let ((ours, without), (read, with)) = (ask(&collector.base), ask(&theirs));
+        assert!(without.iter().all(|lacking| *lacking), "queries answer without external labels");
+        if !query.contains("sum by") {
+            assert!(
+                !with.is_empty() && with.iter().all(|lacking| !lacking),
+                "{query}: what leaves bears them"
+            );
+        }
+        assert_eq!(ours, read, "{query}");
+    }
+    // A condition on the external label finds what bears it nowhere here.
+    let found =
+        collector.http.query_value(&theirs, "count(count_over_time(read_back{cluster=\"jateng\"}[2h]))");
+    assert_eq!(found, Some(4.0));
+}
+
+#[test]
+fn whole_samples_are_answered_to_who_takes_no_frames() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (collector, now) = filled(folder.path());
+    // Every series, all times; a client that names no kind of answer takes samples.
+    let end: Vec<u8> = {
+        let (mut value, mut bytes) = (now.as_millis() as u64, Vec::new());
+        while value >= 0x80 {
+            bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+        bytes
+    };
+    let condition = [&[8u8, 0, 18, 8][..], b"__name__", &[26, 9], b"read_back"].concat();
+    let query = [&[16u8][..], &end, &[26, condition.len() as u8], &condition].concat();
+    let body = writer::packed(&[&[10, query.len() as u8][..], &query].concat());
+    let address = collector.base.strip_prefix("http://").expect("plain HTTP");
+    let mut stream = TcpStream::connect(address).expect("connected");
+    let head = format!(
+        "POST /api/v1/read HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), &body].concat()).expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("answered");
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 200") && head.contains("content-encoding: snappy"), "{head}");
+    let mut payload = Vec::new();
+    let unpacked = Unpacker::new().unpack(Codec::Snappy, &answer[end + 4..], 1 << 20, &mut payload);
+    unpacked.expect("snappy");
+    // One result, whose series are numbered as those of a write request.
+    let (length, start) = payload[1..].iter().zip(0..).fold((0usize, None), |(length, start), (byte, at)| {
+        if start.is_some() {
+            return (length, start);
+        }
+        (length | usize::from(byte & 0x7f) << (7 * at), (*byte < 0x80).then_some(at + 2))
+    });
+    let start = start.expect("a length ends");
+    assert_eq!((payload[0], payload.len()), (10, start + length));
+    let mut read = Vec::new();
+    for entry in wire::v1::WriteRequest::new(&payload[start..]) {
+        let wire::v1::Entry::Series(series) = entry.expect("series") else { panic!("no series") };
+        let kind = series
+            .labels()
+            .map(|label| label.expect("a label"))
+            .find(|(name, _)| *name == "kind")
+            .and_then(|(_, value)| value.parse::<usize>().ok())
+            .expect("a kind");
+        let bits = |(at, value): (Timestamp, f64)| (at.as_millis(), value.to_bits());
+        let got: Vec<_> = series.samples().map(|sample| bits(sample.expect("a sample"))).collect();
+        let sent: Vec<_> = samples(kind, now).into_iter().map(bits).collect();
+        assert_eq!(got, sent, "bit for bit, stale markers too");
+        read.push(kind);
+    }
+    assert_eq!(read, [0, 1, 2, 3]);
+}
+
+#[test]
+fn requests_that_are_none_are_refused_in_plain_words() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let collector = Collector::start(folder.path(), "agent: {enabled: false}\n");
+    let ask = |body: Vec<u8>| {
+        let answer = collector.http.post(&format!("{}/api/v1/read", collector.base), &[], body);
+        let answer = answer.expect("an answer");
+        (answer.status, answer.body)
+    };
+    let check = |body: Vec<u8>, part: &str| {
+        let (status, text) = ask(body);
+        assert!(status == 400 && text.contains(part), "{status} {text}");
+    };
+    check(b"no snappy".to_vec(), "snappy");
+    check(writer::packed(&[10, 200]), "byte");
+    check(writer::packed(&vec![0; 5 << 20]), "more than");
+    check(vec![0; 2 << 20], "cannot read the request");
+    let pattern = [&[10u8, 13, 26, 11, 8, 2, 18, 1][..], b"a", &[26, 4], b"(((("].concat();
+    check(writer::packed(&pattern), "regexp");
+    assert_eq!(ask(writer::packed(&[])).0, 200, "no query, no answer");
+}
+
+#[test]
+fn prometheus_federates_from_us() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let collector =
+        Collector::start(folder.path(), "agent: {enabled: false}\nexternal_labels: {cluster: jateng}\n");
+    let address = collector.base.strip_prefix("http://").expect("plain HTTP");
+    let port = free_port();
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\n\
+         scrape_configs:\n\
+         - {{job_name: federate, honor_labels: true, metrics_path: /federate, params: {{'match[]': ['{{job=\"test\"}}']}},\n\
+         \x20  static_configs: [{{targets: [\"{address}\"]}}]}}\n\
+         - {{job_name: found, http_sd_configs: [{{url: \"{}/sd/http?job=test\"}}]}}\n",
+        collector.base
+    );
+    let up = Labels::from_pairs([("__name__", "up"), ("job", "test"), ("instance", "127.0.0.1:1")]);
+    let plain = Labels::from_pairs([("__name__", "without_instance"), ("job", "test")]);
+    let at = writer::now();
+    let body = writer::body(&[(&up, &[(at, 1.0)]), (&plain, &[(at, 42.5)])]);
+    assert_eq!(writer::send(&collector.http, &collector.base, body).expect("an answer").status, 204);
+    let Some(_prometheus) = prometheus(folder.path(), port, &config) else { return };
+    let theirs = format!("http://127.0.0.1:{port}");
+    let wait =
+        |query: &str| wait_for(query, Duration::from_secs(60), || collector.http.query_value(&theirs, query));
+    assert_eq!(wait("without_instance{job=\"test\",cluster=\"jateng\",instance=\"\"}"), 42.5);
+    assert_eq!(wait("up{job=\"test\",cluster=\"jateng\",instance=\"127.0.0.1:1\"}"), 1.0);
+    // Found by service discovery: nobody listens there.
+    assert_eq!(wait("up{job=\"found\",instance=\"127.0.0.1:1\"}"), 0.0);
+}
