@@ -292,3 +292,6 @@ fn within(scope: &Scope, matchers: &[Matcher]) -> bool {
         matcher.op() == MatchOp::Equal && bounds.iter().all(fits)
     })
 }
+
+#[cfg(test)]
+mod tests;

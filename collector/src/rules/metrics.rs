@@ -2,7 +2,6 @@
 //!
 //! What Prometheus has as summaries are histograms here: `_sum` and `_count` are the same.
 
-use prometheus::core::Collector;
 use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts};
 
 use model::Timestamp;
@@ -69,19 +68,16 @@ impl Figures {
                     .buckets(SECONDS.to_vec()),
             )),
         };
-        let all: [Box<dyn Fn(&Metrics)>; 10] = [
-            register(&figures.evaluations),
-            register(&figures.failures),
-            register(&figures.iterations),
-            register(&figures.missed),
-            register(&figures.interval),
-            register(&figures.last_at),
-            register(&figures.last_took),
-            register(&figures.last_samples),
-            register(&figures.rules),
-            register(&figures.group_seconds),
-        ];
-        all.iter().for_each(|register| register(metrics));
+        for counter in [&figures.evaluations, &figures.failures, &figures.iterations, &figures.missed] {
+            metrics.register(counter.clone());
+        }
+        for gauge in [&figures.interval, &figures.last_at, &figures.last_took] {
+            metrics.register(gauge.clone());
+        }
+        for gauge in [&figures.last_samples, &figures.rules] {
+            metrics.register(gauge.clone());
+        }
+        metrics.register(figures.group_seconds.clone());
         figures
     }
 
@@ -124,11 +120,6 @@ impl Figures {
         self.last_samples.with_label_values(group).set(i64::try_from(pass.values).unwrap_or(i64::MAX));
         self.group_seconds.observe(pass.took.as_secs_f64());
     }
-}
-
-fn register<C: Collector + Clone + 'static>(figures: &C) -> Box<dyn Fn(&Metrics)> {
-    let figures = figures.clone();
-    Box::new(move |metrics| metrics.register(figures.clone()))
 }
 
 fn counters(name: &str, help: &str) -> IntCounterVec {

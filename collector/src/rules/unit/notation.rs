@@ -73,12 +73,8 @@ fn push(item: &str, points: &mut Vec<Option<Point>>) -> Result<(), String> {
 /// What stands before `x` and a count, and that count.
 fn times_of(item: &str) -> Result<(&str, Option<usize>), String> {
     let after_braces = item.rfind("}}").map_or(0, |at| at + 2);
-    // The x of 0x1F is none.
-    let Some(at) = item[after_braces..]
-        .rfind('x')
-        .map(|at| at + after_braces)
-        .filter(|at| !item[..*at].ends_with('0') || !is_hex(item, *at))
-    else {
+    // A number is never hexadecimal here: 0x8 is a zero and eight more.
+    let Some(at) = item[after_braces..].rfind('x').map(|at| at + after_braces) else {
         return Ok((item, None));
     };
     let times: usize = item[at + 1..].parse().map_err(|_| "a whole number belongs behind x".to_owned())?;
@@ -86,12 +82,6 @@ fn times_of(item: &str) -> Result<(&str, Option<usize>), String> {
         return Err(format!("more than {VALUES_MAX} values"));
     }
     Ok((&item[..at], Some(times)))
-}
-
-/// Whether the `0x` whose x stands here begins a number.
-fn is_hex(item: &str, x: usize) -> bool {
-    let before = item[..x - 1].chars().next_back();
-    before.is_none_or(|symbol| matches!(symbol, '+' | '-'))
 }
 
 fn push_values(body: &str, repeats: usize, points: &mut Vec<Option<Point>>) -> Result<(), String> {
@@ -140,7 +130,6 @@ fn number(text: &str) -> Option<f64> {
     let value = match digits.to_ascii_lowercase().as_str() {
         "nan" => f64::NAN,
         "inf" => f64::INFINITY,
-        lower if lower.starts_with("0x") => u64::from_str_radix(&lower[2..], 16).ok()? as f64,
         lower if lower.starts_with(|first: char| first.is_ascii_digit() || first == '.') => {
             lower.parse().ok()?
         }
@@ -175,7 +164,7 @@ mod tests {
         check("5x2", &[5.0, 5.0, 5.0]);
         check("1e2+1e1x1", &[100.0, 110.0]);
         check("_ _x2 1", &[-999.0, -999.0, -999.0, 1.0]);
-        check("0x1F", &[31.0]);
+        check("0x2", &[0.0, 0.0, 0.0]);
         check("10x1", &[10.0, 10.0]);
         check("1 Inf -Inf NaN", &[1.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN]);
         check("{{count:2 sum:1}}x1 {{count:1}}+{{count:3}}x2", &[2.0, 2.0, 1.0, 4.0, 7.0]);
