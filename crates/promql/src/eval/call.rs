@@ -224,7 +224,12 @@ impl<'q> Query<'q> {
         steps: Steps,
         function: over_time::OverTime,
     ) -> Result<Stream<'q>> {
-        let windows = self.windows(argument, steps)?;
+        // Each histogram is compared with the one before once, and not in every window.
+        let detects = self.detects_resets.get() || matches!(name, "rate" | "increase" | "irate" | "resets");
+        let before = self.detects_resets.replace(detects);
+        let windows = self.windows(argument, steps);
+        self.detects_resets.set(before);
+        let windows = windows?;
         if windows.edge() != Edge::Open {
             return self.edge_call(name, windows, argument, steps);
         }

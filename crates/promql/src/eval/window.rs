@@ -37,6 +37,21 @@ impl<'w> Window<'w> {
         Self { times, values, histograms: &[], starts: &[], histogram_starts: &[], start, end }
     }
 
+    /// The last two numbers and the last two histograms.
+    pub(super) fn last_two(&self) -> Self {
+        fn tail<T>(all: &[T]) -> &[T] {
+            &all[all.len().saturating_sub(2)..]
+        }
+        Self {
+            times: tail(self.times),
+            values: tail(self.values),
+            histograms: tail(self.histograms),
+            starts: tail(self.starts),
+            histogram_starts: tail(self.histogram_starts),
+            ..*self
+        }
+    }
+
     /// Samples of either kind.
     pub(super) fn len(&self) -> usize {
         self.values.len() + self.histograms.len()

@@ -230,7 +230,7 @@ pub(in crate::eval) fn instant(
     is_rate: bool,
     remarks: Remarks<'_, '_>,
 ) -> Option<Point> {
-    let all = samples(window);
+    let all = samples(&window.last_two());
     let [.., before, now] = all.as_slice() else {
         return None;
     };
