@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use model::{Labels, MetricKind, MetricMetadata};
+use model::{Histogram, Labels, MetricKind, MetricMetadata, Timestamp};
 use pantau_tests::conformance::expect_at_least;
 use pantau_tests::http::As;
 use pantau_tests::pantau::Collector;
@@ -43,6 +43,7 @@ fn with_data(folder: &Path) -> Collector {
     write_counter(&collector);
     // Two rounds: clients cut the time of a query to whole seconds, which may be before the first round.
     collector.wait_for_value("count_over_time(node_load1[1m])", |rounds| rounds >= 2.0);
+    collector.wait_for_value("histogram_count(latency_seconds)", |count| count == 410.0);
     collector
 }
 
@@ -64,6 +65,20 @@ fn write_counter(collector: &Collector) {
         );
         request.series(&labels("up"), samples(|_| 1.0));
     }
+    let latency: Histogram =
+        "{{schema:1 count:10 sum:4.5 z_bucket:1 z_bucket_w:0.001 buckets:[2 3] n_buckets:[4]}}"
+            .parse()
+            .expect("a histogram");
+    let histograms: Vec<Vec<u8>> = (0..=40)
+        .map(|step| {
+            let mut message = Vec::new();
+            latency.clone().times((step + 1) as f64).encode(at(step), &mut message);
+            message
+        })
+        .collect();
+    let labels = [("__name__", "latency_seconds"), ("job", "test"), ("instance", "a:9100")];
+    let histograms = histograms.iter().map(Vec::as_slice);
+    request.series_with(labels, [], histograms, std::iter::empty::<(&[(&str, &str)], Timestamp, f64)>());
     let help = "Requests that were answered.".to_owned();
     request.metadata(
         "requests_total",
@@ -101,9 +116,11 @@ const CALLS: &[Call] = &[
     ("POST", "query", "query=1%2B1&time=4", false),
     ("GET", "query", "query=requests_total%5B1m%5D&time=END", false),
     ("POST", "query", "query=sum(rate(requests_total%5B5m%5D))&stats=all&limit=1", false),
+    ("GET", "query", "query=latency_seconds&time=END", false),
     ("GET", "query", "query=up%7B", true),
     ("GET", "query_range", "query=up&start=START&end=END&step=15", false),
     ("POST", "query_range", "query=sum(up)&start=START&end=END&step=1m&stats=all&timeout=30s", false),
+    ("GET", "query_range", "query=rate(latency_seconds%5B1m%5D)&start=START&end=END&step=30", false),
     ("GET", "query_range", "query=up&start=END&end=START&step=15", true),
     ("GET", "query_exemplars", "query=requests_total&start=START&end=END", false),
     ("POST", "query_exemplars", "query=requests_total", false),
@@ -119,6 +136,11 @@ const CALLS: &[Call] = &[
     ("GET", "series", "", true),
     ("GET", "metadata", "limit=10", false),
     ("GET", "metadata", "metric=requests_total", false),
+    ("GET", "targets", "", false),
+    ("GET", "targets", "state=active", false),
+    ("GET", "targets/metadata", "limit=10", false),
+    ("GET", "scrape_pools", "", false),
+    ("GET", "rules", "", false),
     ("GET", "rules", "type=alert", false),
     ("GET", "alerts", "", false),
     ("GET", "status/config", "", false),

@@ -1,6 +1,7 @@
 //! Real programs against real peers. One binary, a module a subject.
 
 mod agents;
+mod alike;
 mod arrows;
 mod clients;
 mod conformance;

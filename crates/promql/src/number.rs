@@ -126,9 +126,9 @@ mod tests {
         assert_eq!(format_plain(-1.25e-7), "-0.000000125");
         assert_eq!(format_value(5e-324), "5e-324");
         // Measured with Prometheus: halfway between two shortest forms the even one is taken.
-        assert_eq!(format_value(1_690_060_720_831_323.25), "1690060720831323.2");
-        assert_eq!(format_value(1_690_060_720_831_323.75), "1690060720831323.8");
-        assert_eq!(format_value(233_115_890_514_796.125), "233115890514796.12");
+        assert_eq!(format_value(1_690_060_720_831_323.0 + 0.25), "1690060720831323.2");
+        assert_eq!(format_value(1_690_060_720_831_323.0 + 0.75), "1690060720831323.8");
+        assert_eq!(format_value(233_115_890_514_796.0 + 0.125), "233115890514796.12");
     }
 
     proptest::proptest! {

@@ -707,7 +707,9 @@ fn check_edge(function: &Function, argument: &Expr) -> Parsed<()> {
 }
 
 fn check_binary(binary: &Binary, op_span: Span) -> Parsed<()> {
+    // As in Prometheus, some mistakes are of the operator and some of the whole expression, which begins with its left side.
     let fault = |message: String| Err(Fault::new(op_span, message));
+    let whole = |message: String| Err(Fault::new(binary.lhs.span, message));
     let (op, matching) = (binary.op, &binary.matching);
     let (lhs, rhs) = (binary.lhs.value_type(), binary.rhs.value_type());
     for (side, kind) in [(&binary.lhs, lhs), (&binary.rhs, rhs)] {
@@ -724,17 +726,17 @@ fn check_binary(binary: &Binary, op_span: Span) -> Parsed<()> {
         return fault("comparisons between scalars must use BOOL modifier".into());
     }
     if op.is_set() && scalars > 0 {
-        return fault(format!("set operator {:?} not allowed in binary scalar expression", op.as_str()));
+        return whole(format!("set operator {:?} not allowed in binary scalar expression", op.as_str()));
     }
     let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
     if scalars > 0 && (matching.on || !matching.labels.is_empty() || fills || matching.group != Group::None) {
-        return fault("vector matching only allowed between instant vectors".into());
+        return whole("vector matching only allowed between instant vectors".into());
     }
     if op.is_set() && matching.group != Group::None {
-        return fault(format!("no grouping allowed for {:?} operation", op.as_str()));
+        return whole(format!("no grouping allowed for {:?} operation", op.as_str()));
     }
     if op.is_set() && fills {
-        return fault("filling in missing series not allowed for set operators".into());
+        return whole("filling in missing series not allowed for set operators".into());
     }
     let twice = matching.include.iter().find(|label| matching.on && matching.labels.contains(label));
     match twice {

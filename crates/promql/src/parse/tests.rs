@@ -99,7 +99,8 @@ fn errors_say_what_and_where() {
     );
     check_error("rate()", "1:1: parse error: expected 1 argument(s) in call to \"rate\", got 0");
     check_error("1 > 2", "1:3: parse error: comparisons between scalars must use BOOL modifier");
-    check_error("a and 1", "1:3: parse error: set operator \"and\" not allowed in binary scalar expression");
+    check_error("a and 1", "1:1: parse error: set operator \"and\" not allowed in binary scalar expression");
+    check_error("(a) + on (x) 1", "1:1: parse error: vector matching only allowed between instant vectors");
     check_error("a + bool b", "1:3: parse error: bool modifier can only be used on comparison operators");
     check_error(
         "a * on(x) group_left(x) b",
