@@ -23,7 +23,7 @@ mod metadata;
 mod params;
 mod query;
 mod read;
-pub(crate) pub(crate) mod reply;
+pub(crate) mod reply;
 mod rules;
 mod series;
 mod shown;
@@ -33,8 +33,6 @@ mod targets;
 #[cfg(test)]
 mod tests;
 pub(crate) mod time;
-
-pub(crate) use params::takes_gzip;
 
 pub(crate) use params::takes_gzip;
 
