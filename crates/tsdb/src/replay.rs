@@ -154,35 +154,40 @@ struct Sorter {
 impl Sorter {
     /// Takes the samples of one half, but for those that are older than what their batch is covered below.
     fn sort<'a>(&mut self, half: usize, batches: impl Iterator<Item = (&'a [BatchSample], i64)> + Clone) {
-        let of_batch = |(samples, covered_below): (&'a [BatchSample], i64)| {
-            let counts = move |sample: &&BatchSample| sample.1.as_millis() >= covered_below;
-            samples.iter().filter(move |sample| half_of(sample.0) == half).filter(counts)
-        };
-        self.series.clear();
-        for &(series, ..) in batches.clone().flat_map(of_batch) {
-            if self.places.len() <= series.slot() {
-                self.places.resize(series.slot() + 1, 0);
+        let Self { places, series: all, samples: sorted, ends } = self;
+        all.clear();
+        for (samples, covered_below) in batches.clone() {
+            for &(series, time, _) in samples {
+                if half_of(series) != half || time.as_millis() < covered_below {
+                    continue;
+                }
+                if places.len() <= series.slot() {
+                    places.resize(series.slot() + 1, 0);
+                }
+                let count = &mut places[series.slot()];
+                if *count == 0 {
+                    all.push(series);
+                }
+                *count += 1;
             }
-            let count = &mut self.places[series.slot()];
-            if *count == 0 {
-                self.series.push(series);
-            }
-            *count += 1;
         }
         let mut end = 0;
-        for series in &self.series {
-            let count = std::mem::replace(&mut self.places[series.slot()], end);
-            end += count;
+        for series in &*all {
+            end += std::mem::replace(&mut places[series.slot()], end);
         }
-        self.samples.resize(end as usize, (0, 0.0));
-        for &(series, time, value) in batches.flat_map(of_batch) {
-            let place = &mut self.places[series.slot()];
-            self.samples[*place as usize] = (time.as_millis(), value);
-            *place += 1;
+        sorted.resize(end as usize, (0, 0.0));
+        for (samples, covered_below) in batches {
+            for &(series, time, value) in samples {
+                if half_of(series) != half || time.as_millis() < covered_below {
+                    continue;
+                }
+                let place = &mut places[series.slot()];
+                sorted[*place as usize] = (time.as_millis(), value);
+                *place += 1;
+            }
         }
-        let places = &mut self.places;
-        self.ends.clear();
-        self.ends.extend(self.series.iter().map(|series| std::mem::take(&mut places[series.slot()])));
+        ends.clear();
+        ends.extend(all.iter().map(|series| std::mem::take(&mut places[series.slot()])));
     }
 
     /// Each series with its samples, in the order in which they came.

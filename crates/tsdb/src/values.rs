@@ -145,17 +145,22 @@ impl State {
     }
 
     /// Reads the next token as the form it was written in, so that nobody must search for it again; `before` is the form of the
-    /// value before it.
+    /// value before it. A walk that reads so must do so from its first token on.
     #[inline]
     pub(crate) fn decode_form(&mut self, from: &mut Cursor<'_>, before: Form) -> Option<Form> {
         let token = from.number()?;
         if token == 0 {
             return Some(before);
         }
-        let value = self.decode_token(token, from)?;
-        let is_decimal = token != TOKEN_RAW;
-        let decimal = Form::Decimal { mantissa: self.mantissa, scale: self.scale };
-        Some(if is_decimal { decimal } else { Form::Bits(value.to_bits()) })
+        if token & 1 == 0 {
+            self.mantissa = self.mantissa.wrapping_add(varint::unzigzag(token >> 1));
+        } else if token == TOKEN_RAW {
+            return Some(Form::Bits(before.bits() ^ take_difference(from)?));
+        } else {
+            self.scale = u8::try_from(token >> 1).ok().filter(|&scale| scale <= SCALE_MAX)?;
+            self.mantissa = from.signed()?;
+        }
+        Some(Form::Decimal { mantissa: self.mantissa, scale: self.scale })
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! Environment: `PANTAU_BENCH_STORE_QUICK=1` writes 12 h instead of 36 and a tenth of the million's rounds, and says so on each line;
 //! `PANTAU_BENCH_STORE_PARTS=streams,journal,million,replay,library` runs some parts alone;
+//! `PANTAU_BENCH_STORE_MILLION_ROUNDS=N` gives the million so many samples instead of 30 (150 are a window before it is flushed);
 //! `PANTAU_BENCH_STORE_PROMETHEUS=all` sends all three streams to Prometheus, not only the second (it takes eight times our CPU).
 
 use std::path::Path;
@@ -53,13 +54,14 @@ impl Plan {
     fn read() -> Self {
         let text = |name| std::env::var(name).unwrap_or_default();
         let quick = text("PANTAU_BENCH_STORE_QUICK") == "1";
+        let rounds = text("PANTAU_BENCH_STORE_MILLION_ROUNDS").parse().ok();
         let parts = match &*text("PANTAU_BENCH_STORE_PARTS") {
             "" => "streams,journal,million,replay,library".to_owned(),
             some => some.to_owned(),
         };
         Self {
             hours: if quick { 12 } else { 36 },
-            million_rounds: if quick { 5 } else { 30 },
+            million_rounds: rounds.unwrap_or(if quick { 5 } else { 30 }).max(2),
             prometheus_everywhere: text("PANTAU_BENCH_STORE_PROMETHEUS") == "all",
             parts: parts.split(',').map(str::to_owned).collect(),
             quick,
@@ -122,17 +124,17 @@ fn cell_before(cell_ms: i64, ago_ms: i64) -> i64 {
     (writer::now().as_millis() - ago_ms).div_euclid(cell_ms) * cell_ms - cell_ms
 }
 
-/// The time from which on nothing is past for our store: samples behind it stand in the journal (a window of two hours ends half an
-/// hour after its end).
+/// The time from which on nothing is past for our store, nor will be for ten minutes: samples behind it stand in the journal (a window of
+/// two hours ends half an hour after its end).
 fn window_start() -> i64 {
-    (writer::now().as_millis() - CELL_MS / 4).div_euclid(CELL_MS) * CELL_MS
+    (writer::now().as_millis() - CELL_MS / 4 + 600_000).div_euclid(CELL_MS) * CELL_MS
 }
 
-/// So many rounds between there and now: the journal's two hours, closer together where the window is young.
-fn window(rounds: usize) -> Span {
+/// So many rounds between there and now, closer together than asked where the window is young.
+fn window(rounds: usize, interval_ms: i64) -> Span {
     let start_ms = window_start();
-    let interval_ms = (writer::now().as_millis() - start_ms - 30_000) / rounds as i64;
-    Span { start_ms, interval_ms: interval_ms.min(INTERVAL_MS), rounds }
+    let most = (writer::now().as_millis() - start_ms - 30_000) / rounds as i64;
+    Span { start_ms, interval_ms: interval_ms.min(most), rounds }
 }
 
 fn rounds_of(span_ms: i64, interval_ms: i64) -> usize {
@@ -357,7 +359,7 @@ fn journal() -> Result<Vec<Figure>> {
     let mut hosts = Hosts::new(SERIES, SEED);
     let mut ours = Server::start(Kind::Pantau, folder.path(), SERIES / stream::PER_HOST)?;
     let form = Form::Agents { ours: true };
-    let span = window(rounds_of(CELL_MS * 3 / 4, INTERVAL_MS));
+    let span = window(rounds_of(CELL_MS * 3 / 4, INTERVAL_MS), INTERVAL_MS);
     let samples = send(&ours, form, &mut hosts, span, SEED)?;
     let (blocks, journal) = our_bytes(&ours.data)?;
     eprintln!("  pantau: {samples} samples, {journal} bytes of journal, {blocks} of blocks and manifest");
@@ -457,8 +459,8 @@ fn sized(kind: Kind, series: usize, interval_ms: i64, rounds: usize) -> Result<(
     let folder = tempfile::tempdir()?;
     let mut hosts = Hosts::new(series, SEED);
     let mut server = Server::start(kind, folder.path(), 0)?;
-    // One cell of time holds all of it: what is measured is taking in.
-    let start_ms = cell_before(CELL_MS, 60_000);
+    // What is measured is taking in what is new: no server has to take anything of it for late.
+    let Span { start_ms, interval_ms, .. } = window(rounds, interval_ms);
     let first = Span { start_ms, interval_ms, rounds: 1 };
     let known = feed(&mut server, Form::Sharded, &mut hosts, first, SEED)?;
     let rest = Span { start_ms: start_ms + interval_ms, interval_ms, rounds: rounds - 1 };
@@ -481,7 +483,7 @@ fn replay() -> Result<Vec<Figure>> {
         let folder = tempfile::tempdir()?;
         let mut hosts = Hosts::new(WIDE, SEED);
         let mut server = Server::start(kind, folder.path(), 0)?;
-        let span = window(rounds_of(CELL_MS, INTERVAL_MS));
+        let span = window(rounds_of(CELL_MS, INTERVAL_MS), INTERVAL_MS);
         let samples = send(&server, Form::Sharded, &mut hosts, span, SEED)?;
         server.settle()?;
         server.process().kill();

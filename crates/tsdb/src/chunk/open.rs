@@ -132,6 +132,8 @@ impl OpenChunk {
 
     /// Appends all samples, the values in the form they are written in. Answers how many bytes the values' tokens take.
     pub(super) fn forms(&self, times: &mut Vec<i64>, forms: &mut Vec<Form>) -> usize {
+        times.reserve(self.len());
+        forms.reserve(self.len());
         let (mut form, mut bytes) = (Form::ZERO, 0);
         let decode = |values: &mut State, cursor: &mut Cursor<'_>| {
             let left = cursor.left();

@@ -71,6 +71,7 @@ fn decimals(forms: &[Form], mantissas: &mut Vec<i64>) -> Option<(u8, Vec<(u8, u6
         return None;
     }
     mantissas.clear();
+    mantissas.reserve(forms.len());
     let mut exceptions = Vec::new();
     for (index, form) in forms.iter().enumerate() {
         match *form {
@@ -87,8 +88,10 @@ fn decimals(forms: &[Form], mantissas: &mut Vec<i64>) -> Option<(u8, Vec<(u8, u6
 
 /// The smallest change and the width that holds every change less it.
 fn frame(mantissas: &[i64]) -> Option<(i64, u32)> {
-    let changes = || mantissas.windows(2).map(|pair| pair[1] - pair[0]);
-    let (smallest, largest) = (changes().min().unwrap_or(0), changes().max().unwrap_or(0));
+    let mut changes = mantissas.windows(2).map(|pair| pair[1] - pair[0]);
+    let first = changes.next().unwrap_or(0);
+    let (smallest, largest) = changes
+        .fold((first, first), |(smallest, largest), change| (smallest.min(change), largest.max(change)));
     let width = 64 - ((largest - smallest) as u64).leading_zeros();
     (width <= WIDTH_MAX).then_some((smallest, width))
 }
