@@ -214,18 +214,10 @@ impl Group {
         world: &dyn World,
     ) -> Pass {
         let began = world.elapsed();
-        let (options, named) = (world.options(), world.named());
+        let named = world.named();
         let shared = Shared::new(source, Arc::clone(&self.repeated));
         let senders = world.senders(at);
-        let setting = Setting {
-            source: &shared,
-            options: &options,
-            named: &named,
-            senders: &*senders,
-            at,
-            asked_at: at - self.spec.query_offset,
-            limit: self.spec.limit,
-        };
+        let asked_at = at - self.spec.query_offset;
         let mut unwritten = Unwritten::default();
         let mut pass = Pass::default();
         for index in 0..self.rules.len() {
@@ -234,7 +226,17 @@ impl Group {
             }
             let rule = &mut self.rules[index];
             let rule_began = world.elapsed();
-            let made = rule.evaluate(&setting);
+            // Each rule has the whole time of a query.
+            let options = world.options();
+            let made = rule.evaluate(&Setting {
+                source: &shared,
+                options: &options,
+                named: &named,
+                senders: &*senders,
+                at,
+                asked_at,
+                limit: self.spec.limit,
+            });
             rule.fared.at = Some(at);
             rule.fared.took = world.elapsed().saturating_sub(rule_began);
             pass.evaluated += 1;
@@ -242,7 +244,7 @@ impl Group {
                 Ok(Stepped { made, changed }) => {
                     rule.fared.error = None;
                     pass.changed |= changed;
-                    let made = rule.with_ends(made, setting.asked_at);
+                    let made = rule.with_ends(made, asked_at);
                     unwritten.add(index, made);
                 }
                 Err(error) => {
@@ -251,7 +253,7 @@ impl Group {
                 }
             }
         }
-        self.end(&mut unwritten, setting.asked_at);
+        self.end(&mut unwritten, asked_at);
         unwritten.write(&mut self.rules, world, &shared, at, &mut pass);
         pass.took = world.elapsed().saturating_sub(began);
         self.last = Some((at, pass.clone()));
@@ -384,6 +386,9 @@ impl Unwritten {
 
     /// Whether a rule may select what is not written yet.
     fn concerns(&self, rule: &Rule) -> bool {
+        if self.names.is_empty() {
+            return false;
+        }
         let selectors = rule.expr.selectors();
         selectors.iter().any(|matchers| self.names.iter().any(|name| may_select(matchers, name)))
     }

@@ -107,6 +107,9 @@ impl SeriesSource for Shared {
         &'s self,
         selection: &Selection<'_>,
     ) -> Result<Box<dyn SeriesSet + Send + 's>, SourceError> {
+        if self.repeated.0.is_empty() {
+            return self.inner.select(selection);
+        }
         let text = key(selection.matchers);
         if !self.repeated.0.contains(&text) {
             return self.inner.select(selection);
