@@ -43,3 +43,6 @@ pub enum AlertingError {
     )]
     Version(u8),
 }
+
+#[cfg(test)]
+mod tests;

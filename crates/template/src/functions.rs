@@ -140,8 +140,8 @@ pub(crate) fn call(exec: &mut Exec<'_, '_>, name: &str, values: Vec<Value>) -> C
         "parseDuration" => Value::Float(crate::time::parse_duration(&text(0))? as f64 / 1000.0),
         "now" => Value::Float(exec.environment.now().as_seconds()),
         "title" => Value::text(title(&text(0))),
-        "toUpper" => Value::text(text(0).to_uppercase()),
-        "toLower" => Value::text(text(0).to_lowercase()),
+        "toUpper" => Value::text(text(0).chars().map(upper).collect::<String>()),
+        "toLower" => Value::text(text(0).chars().map(lower).collect::<String>()),
         "safeHtml" => Value::Html(text(0)),
         "stripPort" => Value::text(link::strip_port(&text(0))),
         "stripDomain" => Value::text(link::strip_domain(&text(0))),
@@ -219,6 +219,19 @@ fn replace_all(exec: &mut Exec<'_, '_>, regex: &regex::Regex, with: &str, text: 
     }
     out.push_str(&text[from..]);
     Ok(Value::text(out))
+}
+
+/// The capital of one character that is one character (Go leaves `ß` as it is).
+fn upper(char: char) -> char {
+    one(char.to_uppercase()).unwrap_or(char)
+}
+
+fn lower(char: char) -> char {
+    one(char.to_lowercase()).unwrap_or(char)
+}
+
+fn one(mut chars: impl Iterator<Item = char>) -> Option<char> {
+    chars.next().filter(|_| chars.next().is_none())
 }
 
 /// The first letter of each word as a capital, the rest as it is.

@@ -235,8 +235,8 @@ impl<'t> Lexer<'t> {
                 self.parens += 1;
             }
             ')' => {
-                self.parens = self.parens.checked_sub(1).ok_or("unexpected right paren")?;
                 self.emit(Kind::RightParen, one);
+                self.parens = self.parens.checked_sub(1).ok_or("unexpected right paren")?;
             }
             ' '..='~' => self.emit(Kind::Char, one),
             other => return Err(format!("unrecognized character in action: {}", code_point(other))),

@@ -90,7 +90,7 @@ fn comparable(value: &Value) -> Result<(), Failure> {
     }
     let mut shown = String::new();
     value.print(&mut shown);
-    Err(format!("uncomparable type {}: {shown}", value.type_name()).into())
+    Err(format!("non-comparable type {shown}: {}", value.type_name()).into())
 }
 
 fn equal(one: &Value, others: &[Value]) -> Result<bool, Failure> {
@@ -159,7 +159,7 @@ fn length(value: &Value) -> Called {
         Value::Labels(labels) => labels.len(),
         Value::Map(map) => map.len(),
         Value::Samples(samples) => samples.len(),
-        Value::None => return Err("len of nil pointer".into()),
+        Value::None => return Err("reflect: call of reflect.Value.Type on zero Value".into()),
         other => return Err(format!("len of type {}", other.type_name().trim_start_matches('*')).into()),
     };
     Ok(Value::Int(length as i64))
