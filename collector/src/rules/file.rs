@@ -3,7 +3,7 @@
 //! In: a YAML text. Out: groups of rules whose expressions are parsed, or every mistake with file, line and column, in
 //! Prometheus' words where it has them. A key that is not known is refused, as there.
 //!
-//! Deliberately not here: templates are parsed where they are used; whether an expression finds anything.
+//! Deliberately not here: whether an expression finds anything.
 //!
 //! Limits: those of `settings` (4 MiB and 250,000 values a file) and of `promql`.
 
@@ -16,6 +16,7 @@ use model::METRIC_NAME;
 use promql::Expr;
 use serde::Deserialize;
 use settings::{Place, Placed, SettingsError, Source, Span};
+use template::Template;
 
 /// A file with its groups.
 #[derive(Clone, Debug)]
@@ -257,6 +258,10 @@ fn read_rule(raw: Placed<RawRule>, shared: &BTreeMap<String, String>, fault: Fau
     }
     let own = read_texts(raw.labels, |place, fault| wrong(place, fault.said("label")));
     let annotations = read_texts(raw.annotations, |place, fault| wrong(place, fault.said("annotation")));
+    if alert.is_some() {
+        check_templates(&name, "label", &own, place, &mut wrong);
+        check_templates(&name, "annotation", &annotations, place, &mut wrong);
+    }
     let mut labels = shared.clone();
     labels.extend(own);
     let span = |span: Option<Placed<Span>>| span.map_or(Duration::ZERO, |span| span.value.get());
@@ -271,6 +276,21 @@ fn read_rule(raw: Placed<RawRule>, shared: &BTreeMap<String, String>, fault: Fau
     let labels = labels.into_iter().collect();
     let (text, expr) = (text?.value, expr?);
     is_good.then_some(Rule { name, text, expr, labels, kind })
+}
+
+/// Texts of an alert are templates.
+fn check_templates(
+    rule: &str,
+    what: &str,
+    texts: &BTreeMap<String, String>,
+    place: Place,
+    wrong: &mut dyn FnMut(Place, String),
+) {
+    for (name, text) in texts {
+        if let Err(error) = Template::parse(&format!("__alert_{rule}"), text) {
+            wrong(place, format!("{what} {name:?}: {error}"));
+        }
+    }
 }
 
 /// What a recording rule cannot have.
@@ -380,6 +400,10 @@ mod tests {
         );
         refused("  - alert: a\n    expr: up\n    lables: {a: b}\n", &["r.yml:6:5: unknown field `lables`"]);
         refused("  - alert: a\n    expr: up\n    for: soon\n", &["r.yml:6:10: "]);
+        refused(
+            "  - alert: a\n    expr: up\n    annotations: {b: '{{ $labels'}\n",
+            &["r.yml:4:5: group \"g\", rule 1, \"a\": annotation \"b\": "],
+        );
         refused("  - {expr: up}\n  - {alert: b}\n", &["r.yml:4:5: ", "r.yml:5:5: "]);
     }
 
