@@ -1,6 +1,7 @@
 //! The command line: `run` (what it does without a word), `check`, `tls init`, `agents add|list|revoke|gaps`, `rules …`, `store …`.
 
 mod address;
+mod notify;
 mod print;
 mod rules;
 mod store;
@@ -53,6 +54,11 @@ enum Word {
     Rules {
         #[command(subcommand)]
         word: rules::RulesWord,
+    },
+    /// Those who are told of alerts.
+    Notify {
+        #[command(subcommand)]
+        word: notify::NotifyWord,
     },
     /// The store's folder: check, back up, restore; samples in and out. Ends with 0, with 1 where something that it names is damaged or
     /// left out, with 2 where it could not be done.
@@ -132,6 +138,7 @@ fn act(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Word::Tls { word: TlsWord::Init { names } } => tls_init(&settings, &names),
         Word::Agents { word } => agents(&settings, file, word),
         Word::Rules { word } => return rules::act(&settings, word),
+        Word::Notify { word } => return runtime()?.block_on(notify::act(&settings, word)),
         Word::Store { word } => return Ok(store::act(&settings, word)),
     }?;
     Ok(ExitCode::SUCCESS)

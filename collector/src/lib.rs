@@ -18,6 +18,8 @@ pub mod ingest;
 pub mod ledger;
 pub mod local;
 pub mod metrics;
+pub mod notify;
+pub mod outbox;
 pub mod queries;
 pub mod rules;
 pub mod run;

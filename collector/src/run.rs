@@ -25,6 +25,7 @@ use crate::embedded::IntoStore;
 use crate::enrolment::Enrolment;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::rules::{RuleFile, Rules};
 use crate::server::Server;
 use crate::settings::Checked;
@@ -53,6 +54,7 @@ pub struct Collector {
     store: Arc<Store>,
     upkeep: Upkeep,
     rules: Rules,
+    notifier: Arc<Notifier>,
     agent: Option<pantau_agent::Agent>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
@@ -179,7 +181,9 @@ impl Collector {
         state.metrics.ready.set(1);
         let upkeep = Upkeep::start(&store, settings.storage.compaction);
         let upkeep = upkeep.context("cannot start the threads that look after the store")?;
-        let rules = Rules::start(&state, rules, Box::new(|_, _| {}))?;
+        let notifier = start_notifier(&settings, &state).await?;
+        let told = Arc::clone(&notifier);
+        let rules = Rules::start(&state, rules, Box::new(move |notices, now| told.tell(notices, now)))?;
         let mut chores = vec![
             tokio::spawn(keep_roll(Arc::clone(&state))),
             tokio::spawn(self_series::run(Arc::clone(&state))),
@@ -196,6 +200,7 @@ impl Collector {
             store,
             upkeep,
             rules,
+            notifier,
             agent,
             stop,
             server,
@@ -237,11 +242,15 @@ impl Collector {
         }
         let log = self.state.queries.open_log(&new.query_log, &new.base);
         log.map_err(|mistake| new.wrong(&mistake.under("query_log")))?;
+        let (notifier, new) = (Arc::clone(&self.notifier), Arc::new(new));
+        let for_notifier = Arc::clone(&new);
+        let told = tokio::task::spawn_blocking(move || notifier.reload(&for_notifier)).await;
+        told.context("the notifier's reload ended in a mistake of ours")??;
         self.state.auth.reload(&new);
         self.state.ingest.reload(&new.ingest);
         self.upkeep.set_budget(new.storage.compaction);
         self.rules.reload(&new, rules);
-        self.state.settings.store(Arc::new(new));
+        self.state.settings.store(new);
         Ok(())
     }
 
@@ -256,9 +265,10 @@ impl Collector {
         let data = self.state.settings.load().data.clone();
         drop(std::fs::remove_file(local::path_in(&data)));
         let (store, upkeep, ingest) = (self.store, self.upkeep, Arc::clone(&self.state.ingest));
-        let rules = self.rules;
+        let (rules, notifier) = (self.rules, self.notifier);
         let closed = tokio::task::spawn_blocking(move || {
             rules.stop();
+            notifier.stop();
             upkeep.stop();
             write_roll(&ingest);
             store.close()
@@ -269,6 +279,13 @@ impl Collector {
         drop(std::fs::remove_file(data.join(RUNNING)));
         Ok(())
     }
+}
+
+async fn start_notifier(settings: &Arc<Checked>, state: &AppState) -> anyhow::Result<Arc<Notifier>> {
+    let (settings, metrics) = (Arc::clone(settings), Arc::clone(&state.metrics));
+    let runtime = tokio::runtime::Handle::current();
+    let started = tokio::task::spawn_blocking(move || Notifier::start(&settings, &metrics, runtime)).await;
+    started.context("the notifier's start ended in a mistake of ours")?.map(Arc::new)
 }
 
 /// Reads the rule files that the settings name.

@@ -19,7 +19,7 @@ use crate::cors::Origins;
 use crate::enrolment::check_name;
 use crate::external::{ExternalLabels, ExternalUrl};
 use crate::scope::{self, Scope};
-use crate::{api, embedded, ingest, queries, rules, server, storage};
+use crate::{api, embedded, ingest, notify, queries, rules, server, storage};
 
 pub use within::Within;
 
@@ -60,6 +60,10 @@ pub struct Settings {
     pub query_log: queries::log::Config,
     /// Rules: which files, how often.
     pub rules: rules::Config,
+    /// Alertmanagers that are told of alerts.
+    pub alerting: notify::Alerting,
+    /// Receivers of our own that are told of alerts.
+    pub notify: notify::Config,
     /// Whether the paths under `/api/v1/admin/tsdb` answer, which delete series and copy the store; they do not by default.
     pub admin_api: bool,
     /// Labels of everything that leaves for another system: federation, remote read, alerts. None by default.
@@ -237,6 +241,8 @@ pub struct Checked {
     pub query_log: queries::log::Config,
     /// Rules: which files, how often.
     pub rules: rules::Config,
+    /// Who is told of alerts.
+    pub told: notify::Told,
     /// Whether the store can be changed over HTTP.
     pub admin_api: bool,
     /// Labels of everything that leaves for another system.
@@ -337,6 +343,8 @@ impl Settings {
         let (storage_key, storage) = self.storage();
         let instance = self.identity.instance.map_or_else(host_name, |instance| instance.0);
         self.agent.collection(&instance, base).map_err(|mistake| mistake.under("agent"))?;
+        let told = notify::Told { alerting: self.alerting, notify: self.notify };
+        told.check(base)?;
         let external_url = self
             .external_url
             .unwrap_or_else(|| ExternalUrl::usual(self.tls.is_some(), &instance, listen.port()));
@@ -357,6 +365,7 @@ impl Settings {
             query: self.query,
             query_log: self.query_log,
             rules: self.rules,
+            told,
             admin_api: self.admin_api,
             agent: self.agent,
             data,

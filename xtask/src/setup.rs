@@ -16,6 +16,7 @@ use crate::shell::{self, output, target, works};
 /// dependencies, since their names change with each release of Debian.
 const PACKAGES: &[&str] = &[
     "prometheus",
+    "prometheus-alertmanager",
     "prometheus-node-exporter",
     "victoria-metrics",
     "snmpd",
@@ -34,6 +35,7 @@ const LIBRARY_ROUNDS: usize = 4;
 const PROGRAMS: &[(&str, &str)] = &[
     ("usr/bin/prometheus", "--version"),
     ("usr/bin/promtool", "--version"),
+    ("usr/bin/prometheus-alertmanager", "--version"),
     ("usr/bin/prometheus-node-exporter", "--version"),
     ("usr/bin/victoria-metrics", "--version"),
     ("usr/sbin/snmpd", "--version"),

@@ -342,6 +342,7 @@ fn the_example_is_right_and_what_it_comments_out_are_the_defaults() {
         assert_eq!(settings.storage, defaults.storage);
         assert_eq!(settings.query, defaults.query);
         assert_eq!(settings.agent, defaults.agent);
+        assert_eq!(settings.told, defaults.told);
     }
 }
 

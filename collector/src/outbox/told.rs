@@ -1,0 +1,147 @@
+//! What was told last of each alert, by fingerprint: only changes are told. Kept at each segment's beginning, so that a restart tells
+//! nobody anew what fires since yesterday.
+
+use std::collections::HashMap;
+
+use model::Timestamp;
+
+use super::KNOWN_MAX;
+use crate::notify::alert::{Alert, Kind};
+
+/// An alert of which nothing was heard for this long (its rule is gone) is forgotten.
+const FORGET_MS: i64 = 7 * 86_400_000;
+const ENTRY_BYTES: usize = 17;
+
+/// See the module's text. Alerts that are resolved are not in it.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Told(HashMap<u64, Last>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Last {
+    kind: Kind,
+    heard_at: i64,
+}
+
+impl Told {
+    /// Those whose kind is another than was told last, each alert once. The others are noted as heard of.
+    pub(super) fn changed<'a>(&mut self, alerts: &'a [Alert], now: Timestamp) -> Vec<&'a Alert> {
+        let mut changed: Vec<&Alert> = Vec::new();
+        let mut places: HashMap<u64, usize> = HashMap::new();
+        for alert in alerts {
+            let print = alert.fingerprint();
+            match self.0.get_mut(&print) {
+                Some(last) if last.kind == alert.kind => last.heard_at = now.as_millis(),
+                // Nobody was told that it fires.
+                None if alert.kind == Kind::Resolved => {}
+                _ => match places.get(&print) {
+                    Some(place) => changed[*place] = alert,
+                    None => {
+                        places.insert(print, changed.len());
+                        changed.push(alert);
+                    }
+                },
+            }
+        }
+        changed
+    }
+
+    /// They were told.
+    pub(super) fn apply(&mut self, alerts: &[Alert], now: Timestamp) {
+        for alert in alerts {
+            let print = alert.fingerprint();
+            if alert.kind == Kind::Resolved {
+                self.0.remove(&print);
+            } else {
+                self.0.insert(print, Last { kind: alert.kind, heard_at: now.as_millis() });
+            }
+        }
+        self.forget(now.as_millis());
+    }
+
+    fn forget(&mut self, now: i64) {
+        if self.0.len() > KNOWN_MAX {
+            let mut heard: Vec<i64> = self.0.values().map(|last| last.heard_at).collect();
+            let excess = heard.len() - KNOWN_MAX;
+            let (_, bound, _) = heard.select_nth_unstable(excess);
+            let bound = *bound;
+            self.0.retain(|_, last| last.heard_at >= bound);
+        }
+        self.0.retain(|_, last| now - last.heard_at < FORGET_MS);
+    }
+
+    /// A count of 4 bytes, 4 zeros, then 17 bytes each: fingerprint, time heard of, kind.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&u32::try_from(self.0.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        for (print, last) in &self.0 {
+            out.extend_from_slice(&print.to_le_bytes());
+            out.extend_from_slice(&last.heard_at.to_le_bytes());
+            out.push(last.kind.byte());
+        }
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let (head, entries) = bytes.split_at_checked(8)?;
+        let count = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
+        if entries.len() != count.checked_mul(ENTRY_BYTES)? {
+            return None;
+        }
+        let entry = |bytes: &[u8]| {
+            let print = u64::from_le_bytes(bytes[..8].try_into().ok()?);
+            let heard_at = i64::from_le_bytes(bytes[8..16].try_into().ok()?);
+            Some((print, Last { kind: Kind::from_byte(bytes[16])?, heard_at }))
+        };
+        entries.chunks_exact(ENTRY_BYTES).map(entry).collect::<Option<_>>().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::alert::example;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn only_changes_are_told() {
+        let mut told = Told::default();
+        let mut check = |kind: Kind, expected: bool| {
+            let alerts = [example("a", kind)];
+            let changed = told.changed(&alerts, at(0)).len() == 1;
+            assert_eq!(changed, expected, "{kind:?}");
+            if changed {
+                told.apply(&alerts, at(0));
+            }
+        };
+        check(Kind::Resolved, false);
+        check(Kind::Firing, true);
+        check(Kind::Firing, false);
+        check(Kind::Unknown, true);
+        check(Kind::Unknown, false);
+        check(Kind::Firing, true);
+        check(Kind::Resolved, true);
+        check(Kind::Resolved, false);
+        check(Kind::Firing, true);
+    }
+
+    #[test]
+    fn an_alert_told_twice_at_once_is_told_as_it_was_last() {
+        let alerts = [example("a", Kind::Firing), example("a", Kind::Unknown)];
+        let mut told = Told::default();
+        assert_eq!(told.changed(&alerts, at(0)), [&alerts[1]]);
+    }
+
+    #[test]
+    fn what_is_known_is_found_again_and_forgotten_in_time() {
+        let mut told = Told::default();
+        told.apply(&[example("a", Kind::Firing), example("b", Kind::Unknown)], at(5));
+        let mut bytes = Vec::new();
+        told.write(&mut bytes);
+        assert_eq!(Told::read(&bytes).expect("ours"), told);
+        assert_eq!(Told::read(&bytes[1..]), None);
+        told.apply(&[], at(5 + FORGET_MS));
+        assert_eq!(told, Told::default());
+    }
+}
