@@ -23,4 +23,5 @@ mod store;
 mod store_crash;
 mod store_formats;
 mod store_tools;
+mod templates;
 mod usm;
