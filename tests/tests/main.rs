@@ -16,6 +16,7 @@ mod oracle;
 mod pair;
 mod queries;
 mod remote_read;
+mod rules;
 mod scopes;
 mod simulator;
 mod snmp;
