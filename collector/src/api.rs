@@ -15,6 +15,7 @@
 
 mod active;
 mod admin;
+mod blocks;
 mod exemplars;
 mod expression;
 mod federate;
@@ -104,6 +105,7 @@ pub fn router(queries: &Arc<Queries>) -> Router<AppState> {
         .route("/api/v1/status/runtimeinfo", get(status::runtime_info))
         .route("/api/v1/status/walreplay", get(status::replay))
         .route("/api/v1/status/tsdb", get(status::tsdb))
+        .route("/api/v1/status/tsdb/blocks", get(blocks::blocks))
         .route("/api/v1/rules", get(rules::rules))
         .route("/api/v1/alerts", get(rules::alerts))
         .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))

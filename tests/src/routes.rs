@@ -58,7 +58,7 @@ const READ_EVERYTHING: [u8; 31] = [
 ];
 
 /// Every route.
-pub const ROUTES: [Route; 46] = [
+pub const ROUTES: [Route; 47] = [
     route("GET", "/", "/", For::Readers),
     route("GET", "/-/healthy", "/-/healthy", For::Everyone),
     route("GET", "/-/ready", "/-/ready", For::Everyone),
@@ -88,6 +88,7 @@ pub const ROUTES: [Route; 46] = [
     route("GET", "/api/v1/status/config", "/api/v1/status/config", For::Readers),
     route("GET", "/api/v1/status/flags", "/api/v1/status/flags", For::Readers),
     route("GET", "/api/v1/status/runtimeinfo", "/api/v1/status/runtimeinfo", For::Readers),
+    route("GET", "/api/v1/status/tsdb/blocks", "/api/v1/status/tsdb/blocks", For::Readers),
     route("GET", "/api/v1/status/walreplay", "/api/v1/status/walreplay", For::Readers),
     route("GET", "/api/v1/status/tsdb", "/api/v1/status/tsdb", For::Readers),
     route("POST", "/api/v1/admin/tsdb/delete_series", DELETE, For::Administrators),

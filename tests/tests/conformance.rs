@@ -148,6 +148,7 @@ const CALLS: &[Call] = &[
     ("GET", "status/runtimeinfo", "", false),
     ("GET", "status/buildinfo", "", false),
     ("GET", "status/tsdb", "limit=5", false),
+    ("GET", "status/tsdb/blocks", "", false),
     ("GET", "status/walreplay", "", false),
     ("POST", "admin/tsdb/snapshot", "", false),
 ];

@@ -35,7 +35,7 @@ pub(super) async fn build_info(_: Viewer, params: Params) -> Response {
 }
 
 /// What is of all regions is not for a reader who sees a part.
-fn everything_only(scope: &Scope) -> Result<(), ApiError> {
+pub(super) fn everything_only(scope: &Scope) -> Result<(), ApiError> {
     if scope.is_everything() {
         return Ok(());
     }
