@@ -422,3 +422,6 @@ impl World for Scene {
         Duration::ZERO
     }
 }
+
+#[cfg(test)]
+mod tests;
