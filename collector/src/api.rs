@@ -42,7 +42,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 use serde::Deserialize;
-use settings::Span;
+use settings::{Bytes, Span};
 
 use crate::auth::Reader;
 use crate::queries::{NotRun, Queries};
@@ -58,6 +58,9 @@ pub struct Config {
     pub lookback: Span,
     /// Samples and points that one query may hold at a time, about 16 bytes each. Default 10,000,000.
     pub samples_max: usize,
+    /// Memory that these may take, counted as 16 bytes each: another way to say `samples_max`; of both the smaller counts. None by
+    /// default.
+    pub memory_max: Option<Bytes>,
     /// Series that one query may touch. Default 1,000,000.
     pub series_max: usize,
     /// Queries that run at once; others wait their turn within their own time. Default 8.
@@ -70,9 +73,19 @@ impl Default for Config {
             timeout: Span::from_secs(120),
             lookback: Span::from_secs(300),
             samples_max: 10_000_000,
+            memory_max: None,
             series_max: 1_000_000,
             concurrent_max: 8,
         }
+    }
+}
+
+impl Config {
+    /// Samples and points that one query may hold at a time.
+    fn samples_allowed(&self) -> usize {
+        const SAMPLE_BYTES: u64 = 16;
+        let by_memory = self.memory_max.map_or(u64::MAX, |most| most.get() / SAMPLE_BYTES);
+        self.samples_max.min(usize::try_from(by_memory).unwrap_or(usize::MAX))
     }
 }
 

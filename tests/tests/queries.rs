@@ -89,23 +89,28 @@ fn a_query_whose_client_leaves_ends() {
 #[test]
 fn limits_are_said_in_prometheus_words() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let limits = "query: {samples_max: 1000, timeout: 500ms}\n";
+    let limits = "query: {samples_max: 1000000, memory_max: 4MiB, series_max: 2}\n";
     let collector = Collector::start(folder.path(), &format!("agent: {{enabled: false}}\n{limits}"));
-    let check = |query: &str, status: u16, kind: &str, text: &str| {
-        let answer = collector.http.get(&url(&collector, "/api/v1/query", query)).expect("an answer");
+    let now = pantau_tests::writer::now();
+    let series = |job: &str| model::Labels::from_pairs([("__name__", "three"), ("job", job)]);
+    let three = ["a", "b", "c"].map(series);
+    let samples = [(now, 1.0)];
+    let body = pantau_tests::writer::body(&three.each_ref().map(|labels| (labels, &samples[..])));
+    assert_eq!(
+        pantau_tests::writer::send(&collector.http, &collector.base, body).expect("an answer").status,
+        204
+    );
+    let check = |query: &str, more: &str, status: u16, kind: &str, text: &str| {
+        let answer =
+            collector.http.get(&(url(&collector, "/api/v1/query", query) + more)).expect("an answer");
         let json = answer.json();
         assert_eq!((answer.status, &json["errorType"], &json["error"]), (status, &kind.into(), &text.into()));
     };
     let many = "query processing would load too many samples into memory in query execution";
-    check("sum_over_time(vector(1)[1h:1s])", 422, "execution", many);
-    // Many levels of few samples each.
-    let mut slow = "vector(1)".to_owned();
-    for _ in 0..8 {
-        slow = format!("sum_over_time({slow}[100s:1s])");
-    }
-    let long = format!("{slow} + {slow} + {slow}");
-    let answer = collector.http.get(&url(&collector, "/api/v1/query", &long)).expect("an answer");
-    assert!(matches!(answer.status, 200 | 422 | 503), "{}", answer.body);
+    check("sum_over_time(vector(1)[80h:1s])", "", 422, "execution", many);
+    let wide = "the query touches more than 2 series: narrow the selectors or raise the limit";
+    check("three", "", 422, "execution", wide);
+    check(HEAVY, "&timeout=300ms", 503, "timeout", "query timed out in expression evaluation");
 }
 
 #[test]

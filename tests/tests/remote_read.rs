@@ -107,49 +107,59 @@ fn prometheus_answers_from_our_data_as_we_do() {
     assert_eq!(found, Some(4.0));
 }
 
-#[test]
-fn whole_samples_are_answered_to_who_takes_no_frames() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let (collector, now) = filled(folder.path());
-    // Every series, all times; a client that names no kind of answer takes samples.
-    let end: Vec<u8> = {
-        let (mut value, mut bytes) = (now.as_millis() as u64, Vec::new());
-        while value >= 0x80 {
-            bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        bytes.push(value as u8);
-        bytes
-    };
-    let condition = [&[8u8, 0, 18, 8][..], b"__name__", &[26, 9], b"read_back"].concat();
-    let query = [&[16u8][..], &end, &[26, condition.len() as u8], &condition].concat();
-    let body = writer::packed(&[&[10, query.len() as u8][..], &query].concat());
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// A request for everything of one metric up to a time, with the kinds of answers that the client takes.
+fn request(metric: &str, end: Timestamp, kinds: &[u8]) -> Vec<u8> {
+    let condition =
+        [&[8u8, 0, 18, 8][..], b"__name__", &[26, metric.len() as u8], metric.as_bytes()].concat();
+    let query =
+        [&[16u8][..], &varint(end.as_millis() as u64), &[26, condition.len() as u8], &condition].concat();
+    let kinds = [&[18, kinds.len() as u8][..], kinds].concat();
+    writer::packed(&[&[10, query.len() as u8][..], &query, &kinds].concat())
+}
+
+/// The head and body of the answer, byte for byte.
+fn post(collector: &Collector, body: &[u8]) -> (String, Vec<u8>) {
     let address = collector.base.strip_prefix("http://").expect("plain HTTP");
     let mut stream = TcpStream::connect(address).expect("connected");
     let head = format!(
         "POST /api/v1/read HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    stream.write_all(&[head.as_bytes(), &body].concat()).expect("sent");
+    stream.write_all(&[head.as_bytes(), body].concat()).expect("sent");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("answered");
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
-    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    (String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase(), answer[end + 4..].to_vec())
+}
+
+/// The only result of an answer of samples: its series are numbered as those of a write request.
+fn result(collector: &Collector, body: &[u8]) -> Vec<u8> {
+    let (head, body) = post(collector, body);
     assert!(head.starts_with("http/1.1 200") && head.contains("content-encoding: snappy"), "{head}");
     let mut payload = Vec::new();
-    let unpacked = Unpacker::new().unpack(Codec::Snappy, &answer[end + 4..], 1 << 20, &mut payload);
-    unpacked.expect("snappy");
-    // One result, whose series are numbered as those of a write request.
-    let (length, start) = payload[1..].iter().zip(0..).fold((0usize, None), |(length, start), (byte, at)| {
-        if start.is_some() {
-            return (length, start);
-        }
-        (length | usize::from(byte & 0x7f) << (7 * at), (*byte < 0x80).then_some(at + 2))
-    });
-    let start = start.expect("a length ends");
-    assert_eq!((payload[0], payload.len()), (10, start + length));
+    Unpacker::new().unpack(Codec::Snappy, &body, 1 << 20, &mut payload).expect("snappy");
+    let digits = payload[1..].iter().position(|byte| *byte < 0x80).expect("a length ends") + 1;
+    let rest = payload.split_off(1 + digits);
+    assert_eq!(payload, [&[10][..], &varint(rest.len() as u64)].concat());
+    rest
+}
+
+#[test]
+fn whole_samples_are_answered_to_who_takes_no_frames() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (collector, now) = filled(folder.path());
     let mut read = Vec::new();
-    for entry in wire::v1::WriteRequest::new(&payload[start..]) {
+    for entry in wire::v1::WriteRequest::new(&result(&collector, &request("read_back", now, &[]))) {
         let wire::v1::Entry::Series(series) = entry.expect("series") else { panic!("no series") };
         let kind = series
             .labels()
@@ -164,6 +174,33 @@ fn whole_samples_are_answered_to_who_takes_no_frames() {
         read.push(kind);
     }
     assert_eq!(read, [0, 1, 2, 3]);
+}
+
+#[test]
+fn native_histograms_are_answered_as_they_came_and_not_in_frames() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (collector, now) = filled(folder.path());
+    // One observation in the bucket of zero: its count, zero bucket, time.
+    let sent = [&[8u8, 1, 48, 1, 120][..], &varint(now.as_millis() as u64)].concat();
+    let mut writer = wire::v1::Writer::default();
+    let labels = [("__name__", "sizes"), ("job", "test")];
+    let nothing = std::iter::empty::<(&[(&str, &str)], Timestamp, f64)>();
+    writer.series_with(labels, [], [&sent[..]], nothing);
+    let answer = writer::send(&collector.http, &collector.base, writer::packed(&writer.finish()));
+    assert_eq!(answer.expect("an answer").status, 204);
+    for kinds in [&[][..], &[1, 0]] {
+        let result = result(&collector, &request("sizes", now, kinds));
+        let series = wire::v1::WriteRequest::new(&result).next().expect("one series").expect("whole");
+        let wire::v1::Entry::Series(series) = series else { panic!("no series") };
+        let read: Vec<Vec<u8>> =
+            series.histograms().map(|histogram| histogram.expect("one").bytes.to_vec()).collect();
+        assert_eq!((series.sample_count, read), (0, vec![sent.clone()]));
+    }
+    let (head, body) = post(&collector, &request("sizes", now, &[1]));
+    assert!(head.starts_with("http/1.1 422"), "{head}");
+    assert!(String::from_utf8_lossy(&body).contains("accept SAMPLES"));
+    let (head, _) = post(&collector, &request("read_back", now, &[1]));
+    assert!(head.contains("application/x-streamed-protobuf"), "{head}");
 }
 
 #[test]

@@ -131,7 +131,7 @@ async fn run(
     let (client, ticket) = turns.0.begin(Asked { timeout, ..asked });
     let options = Options {
         lookback: lookback.unwrap_or(config.lookback.get()),
-        samples_max: config.samples_max,
+        samples_max: config.samples_allowed(),
         series_max: config.series_max,
         interrupt: Some(ticket.interrupt(deadline)),
         counts_samples: told != Told::Nothing || turns.0.logs(),

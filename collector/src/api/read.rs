@@ -137,7 +137,7 @@ impl Job {
 
     /// Every sample, packed.
     fn samples(&self) -> Result<Vec<u8>, ApiError> {
-        let (mut payload, mut left) = (Vec::new(), self.config.samples_max);
+        let (mut payload, mut left) = (Vec::new(), self.config.samples_allowed());
         for asked in &self.queries {
             let result = self.result(asked, &mut left)?;
             read::push_result(&mut payload, &result);
@@ -159,7 +159,7 @@ impl Job {
             series.read_histograms(&mut histograms)?;
             *left = left.checked_sub(columns.len() + histograms.len()).ok_or_else(|| {
                 // In Prometheus' words.
-                ApiError::BadData(format!("exceeded sample limit ({})", self.config.samples_max))
+                ApiError::BadData(format!("exceeded sample limit ({})", self.config.samples_allowed()))
             })?;
             let labels = self.external.stamp(series.labels());
             let histograms: Vec<Vec<u8>> =

@@ -115,6 +115,9 @@ fn check_query(config: &api::Config) -> Result<(), Mistake> {
     within("timeout", config.timeout, MOMENT, DAY)?;
     within("lookback", config.lookback, SECOND, DAY)?;
     within("samples_max", config.samples_max, 1000, 10_000_000_000)?;
+    if let Some(most) = config.memory_max {
+        within("memory_max", most, Bytes::new(1 << 20), Bytes::new(1 << 50))?;
+    }
     within("series_max", config.series_max, 1, 100_000_000)?;
     within("concurrent_max", config.concurrent_max, 1, 1000)
 }
