@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use model::{Labels, Timestamp, stale_nan};
+use model::{Buckets, Histogram, Labels, ResetHint, Timestamp, stale_nan};
 use promql::{Features, Interrupt, Options, QueryError, Value};
 use proptest::prelude::*;
 use store::Store;
@@ -26,18 +26,43 @@ fn sample() -> impl Strategy<Value = Option<f64>> {
     ]
 }
 
-/// Up to eight series of two metrics with gaps, stale markers and odd values, at an odd phase.
+/// A native histogram made of a number; schemas, bounds and hints differ.
+fn histogram(value: f64) -> Histogram {
+    let count = value.max(0.0);
+    let (schema, custom) =
+        if value % 5.0 == 4.0 { (Histogram::CUSTOM, vec![1.0, 2.0]) } else { (0, Vec::new()) };
+    Histogram {
+        schema: if value % 3.0 == 1.0 && schema == 0 { 1 } else { schema },
+        count: 2.0 * count,
+        sum: value,
+        positive: Buckets::dense(0, vec![count, 0.0, count]),
+        custom_bounds: custom,
+        reset: if value % 11.0 == 10.0 { ResetHint::Gauge } else { ResetHint::Unknown },
+        ..Histogram::default()
+    }
+}
+
+/// Up to eight series of three metrics with gaps, stale markers and odd values, at an odd phase: numbers, numbers with some histograms
+/// among them, and histograms.
 fn store() -> impl Strategy<Value = Store> {
     prop::collection::vec(prop::collection::vec(sample(), 0..40), 8).prop_map(|all| {
         let mut store = Store::default();
         store.clear();
         for (at, samples) in all.iter().enumerate() {
-            let name = if at % 2 == 0 { "a_total" } else { "b_total" };
+            let name = ["a_total", "b_total", "a_total", "h_total"][at % 4];
             let (site, le) = (format!("s{}", at / 4), format!("{}", at / 2 % 2));
             let labels = Labels::from_pairs([("__name__", name), ("site", &site), ("le", &le)]);
             for (step, value) in samples.iter().enumerate() {
-                if let Some(value) = value {
-                    store.insert(&labels, step as i64 * STEP_MS + 3, *value);
+                let time = step as i64 * STEP_MS + 3;
+                match value {
+                    Some(value)
+                        if value.is_finite()
+                            && (name == "h_total" || (name == "b_total" && value % 6.0 == 5.0)) =>
+                    {
+                        store.insert_histogram(&labels, time, &histogram(*value));
+                    }
+                    Some(value) => store.insert(&labels, time, *value),
+                    None => {}
                 }
             }
         }
@@ -52,6 +77,11 @@ fn expression() -> impl Strategy<Value = String> {
         Just("b_total{site=\"s0\"}".to_owned()),
         Just("{__name__=~\".+_total\", le=\"1\"}".to_owned()),
         Just("rate(a_total[1m])".to_owned()),
+        Just("h_total".to_owned()),
+        Just("rate(h_total[1m])".to_owned()),
+        Just("irate(h_total[2m] offset 15s)".to_owned()),
+        Just("avg_over_time(h_total[1m] @ 90)".to_owned()),
+        Just("histogram_count(increase(h_total[2m]))".to_owned()),
         Just("increase(b_total[47s] offset 20s)".to_owned()),
         Just("last_over_time(a_total[30s])".to_owned()),
         Just("absent(a_total{site=\"s1\"})".to_owned()),
@@ -69,6 +99,10 @@ fn expression() -> impl Strategy<Value = String> {
             inner.clone().prop_map(|v| format!("quantile(0.4, {v})")),
             inner.clone().prop_map(|v| format!("count_values(\"v\", {v})")),
             inner.clone().prop_map(|v| format!("-({v})")),
+            inner.clone().prop_map(|v| format!("({v}) </ 1.5")),
+            inner.clone().prop_map(|v| format!("histogram_sum({v})")),
+            inner.clone().prop_map(|v| format!("histogram_fraction(0, 1.5, {v})")),
+            inner.clone().prop_map(|v| format!("sum_over_time(({v})[1m:20s])")),
             inner.clone().prop_map(|v| format!("({v}) > 3")),
             inner.clone().prop_map(|v| format!("round(({v}) * 1.7)")),
             inner.clone().prop_map(|v| format!("histogram_quantile(0.5, {v})")),
@@ -159,16 +193,25 @@ fn time(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
-/// Samples at one time, sorted, NaN equal to NaN.
-fn at(value: Value, millis: i64) -> Vec<(Labels, u64)> {
-    let bits = |value: f64| if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
+/// Samples at one time as texts, sorted, NaN equal to NaN.
+fn at(value: Value, millis: i64) -> Vec<(Labels, String)> {
+    let number =
+        |value: f64| if value.is_nan() { "NaN".to_owned() } else { format!("{:x}", value.to_bits()) };
     let mut samples: Vec<_> = match value {
-        Value::Vector(samples) => samples.into_iter().map(|s| (s.labels, bits(s.value))).collect(),
+        Value::Vector(samples) => samples
+            .into_iter()
+            .map(|s| {
+                (s.labels, s.histogram.map_or_else(|| number(s.value), |histogram| histogram.to_string()))
+            })
+            .collect(),
         Value::Matrix(matrix) => matrix
             .into_iter()
             .filter_map(|series| {
-                let point = series.points.iter().find(|point| point.timestamp == time(millis))?;
-                Some((series.labels, bits(point.value)))
+                let point = series.points.iter().find(|point| point.timestamp == time(millis));
+                let histogram = series.histograms.iter().find(|(at, _)| *at == time(millis));
+                assert!(point.is_none() || histogram.is_none(), "both kinds at one step");
+                let text = point.map(|point| number(point.value));
+                Some((series.labels, text.or_else(|| Some(histogram?.1.to_string()))?))
             })
             .collect(),
         other => panic!("{other:?} is no vector"),
