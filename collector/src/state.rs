@@ -14,8 +14,8 @@ use crate::enrolment::{EMBEDDED, Enrolment};
 use crate::ingest::Ingest;
 use crate::ledger::{AgentStatus, Ledger};
 use crate::metrics::Metrics;
-use crate::rules::Shown;
 use crate::queries::Queries;
+use crate::rules::Shown;
 use crate::settings::Checked;
 
 /// What the router's handlers get as `State`.
