@@ -212,7 +212,7 @@ impl<'t> Exec<'t, '_> {
                 }
             }
             Value::Map(map) => {
-                for (name, value) in map.iter() {
+                for (name, value) in &map.values {
                     ran = true;
                     if !self.round(branch, Value::text(name), value.clone())? {
                         break;
@@ -386,7 +386,7 @@ impl<'t> Exec<'t, '_> {
                 return self.error(format!("{name} is not a method but has arguments"));
             }
             (Value::Labels(labels), _) => return Ok(Value::text(labels.get(name).unwrap_or_default())),
-            (Value::Map(map), _) => return Ok(map.get(name).cloned().unwrap_or(Value::None)),
+            (Value::Map(map), _) => return Ok(map.values.get(name).cloned().unwrap_or(Value::None)),
             (Value::Data(data), "Labels") => Value::Labels(data.labels.clone()),
             (Value::Data(data), "ExternalLabels") => Value::Labels(data.external_labels.clone()),
             (Value::Data(data), "ExternalURL") => Value::Text(Rc::clone(&data.external_url)),

@@ -1,5 +1,6 @@
 //! Go's `fmt`: `print`, `printf`, and quoted texts.
 
+use crate::OUTPUT_BYTES_MAX;
 use crate::number;
 use crate::value::Value;
 
@@ -87,6 +88,10 @@ pub(crate) fn printf(format: &str, values: &[Value]) -> String {
     let mut printer = Printer { values, next: 0, reordered: false, out: String::new() };
     let mut rest = format;
     while let Some((before, after)) = rest.split_once('%') {
+        // Too long for anybody to take it: the caller refuses it.
+        if printer.out.len() > OUTPUT_BYTES_MAX {
+            return printer.out;
+        }
         printer.out.push_str(before);
         rest = printer.verb(after);
     }
@@ -195,13 +200,18 @@ impl Printer<'_> {
         if self.reordered || self.next >= self.values.len() {
             return;
         }
-        let values = self.values[self.next..].iter().map(|value| {
-            let mut text = String::new();
-            value.print(&mut text);
-            if matches!(value, Value::None) { text } else { format!("{}={text}", value.type_name()) }
-        });
-        let values: Vec<String> = values.collect();
-        self.out.push_str(&format!("%!(EXTRA {})", values.join(", ")));
+        self.out.push_str("%!(EXTRA ");
+        for (index, value) in self.values[self.next..].iter().enumerate() {
+            if index > 0 {
+                self.out.push_str(", ");
+            }
+            if !matches!(value, Value::None) {
+                self.out.push_str(value.type_name());
+                self.out.push('=');
+            }
+            value.print(&mut self.out);
+        }
+        self.out.push(')');
     }
 }
 

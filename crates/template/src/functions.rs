@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use crate::exec::{Exec, Stop};
 use crate::format;
-use crate::value::Value;
+use crate::value::{Named, Value};
 
 /// What a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,8 @@ pub(crate) fn call(exec: &mut Exec<'_, '_>, name: &str, values: Vec<Value>) -> C
         "args" => {
             let named =
                 values.iter().enumerate().map(|(index, value)| (format!("arg{index}"), value.clone()));
-            Value::Map(Rc::new(named.collect::<BTreeMap<_, _>>()))
+            let named = Named::new(named.collect::<BTreeMap<_, _>>());
+            Value::Map(Rc::new(named.ok_or("args are nested too deep: make them simpler")?))
         }
         "humanize" => Value::text(humanize::humanize(humanize::float(&values[0])?)),
         "humanize1024" => Value::text(humanize::humanize_1024(humanize::float(&values[0])?)),

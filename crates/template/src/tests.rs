@@ -112,6 +112,14 @@ fn work_and_output_are_bounded() {
     assert!(
         expand("{{ range 1000 }}{{ query \"many\" | len }}{{ end }}").unwrap_err().contains("too much work")
     );
+    // Every text of these is short enough, and together they would fill the memory.
+    let wide = "{{ $x := printf \"%10000d\" 1 }}{{ $x = print $x $x $x $x $x $x $x $x $x $x }}{{ len (print"
+        .to_owned();
+    assert!(expand(&(wide + &" $x".repeat(50_000) + ") }}")).unwrap_err().contains("1048576 bytes"));
+    let twice = "{{ $x := args 1 }}".to_owned() + &"{{ $x = args $x $x }}".repeat(60);
+    assert!(expand(&(twice.clone() + "{{ $x }}")).unwrap_err().contains("1048576 bytes"));
+    assert!(expand(&(twice.clone() + "{{ printf \"%v%d\" $x $x }}")).unwrap_err().contains("1048576 bytes"));
+    assert!(expand(&(twice + &"{{ $x = args $x }}".repeat(60))).unwrap_err().contains("nested too deep"));
     let chain = "{{ if true }}x".to_owned() + &"{{ else if true }}y".repeat(5000) + "{{ end }}";
     assert!(expand(&chain).unwrap_err().contains("deep"));
 }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use model::Labels;
 
-use crate::QuerySample;
 use crate::time::{format_duration, format_time};
+use crate::{DEPTH_MAX, OUTPUT_BYTES_MAX, QuerySample};
 
 /// What an expression comes to.
 #[derive(Clone, Debug)]
@@ -25,12 +25,28 @@ pub(crate) enum Value {
     Time(i64),
     Labels(Labels),
     /// What `args` makes.
-    Map(Rc<BTreeMap<String, Value>>),
+    Map(Rc<Named>),
     Samples(Rc<Vec<Rc<QuerySample>>>),
     Sample(Rc<QuerySample>),
     /// A native histogram, as a text.
     Histogram(Rc<str>),
     Data(Rc<Data>),
+}
+
+/// Values by name, and how deep such lie within each other.
+#[derive(Debug)]
+pub(crate) struct Named {
+    depth: usize,
+    pub(crate) values: BTreeMap<String, Value>,
+}
+
+impl Named {
+    /// `None` where it would be nested too deep: printing and dropping go down each level.
+    pub(crate) fn new(values: BTreeMap<String, Value>) -> Option<Self> {
+        let inner = values.values().map(|value| if let Value::Map(map) = value { map.depth } else { 0 });
+        let depth = 1 + inner.max().unwrap_or(0);
+        (depth <= DEPTH_MAX).then_some(Self { depth, values })
+    }
 }
 
 /// The root: `.` at the beginning.
@@ -78,14 +94,18 @@ impl Value {
             Self::Float(value) => *value != 0.0,
             Self::Text(text) | Self::Html(text) => !text.is_empty(),
             Self::Labels(labels) => !labels.is_empty(),
-            Self::Map(map) => !map.is_empty(),
+            Self::Map(map) => !map.values.is_empty(),
             Self::Samples(samples) => !samples.is_empty(),
             Self::Duration(_) | Self::Time(_) | Self::Sample(_) | Self::Histogram(_) | Self::Data(_) => true,
         }
     }
 
-    /// As `%v` prints it; a sample that is reached from another value bears a sign.
+    /// As `%v` prints it; a sample that is reached from another value bears a sign. Stops where the text is too long for anybody to
+    /// take it: values that hold each other twice would print for ever.
     pub(crate) fn print(&self, out: &mut String) {
+        if out.len() > OUTPUT_BYTES_MAX {
+            return;
+        }
         match self {
             Self::None => out.push_str("<nil>"),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -97,7 +117,7 @@ impl Value {
             Self::Labels(labels) => {
                 print_map(labels.iter().map(|(name, text)| (name, Self::text(text))), out)
             }
-            Self::Map(map) => print_map(map.iter().map(|(name, value)| (&**name, value.clone())), out),
+            Self::Map(map) => print_map(map.values.iter().map(|(name, value)| (&**name, value.clone())), out),
             Self::Samples(samples) => {
                 out.push('[');
                 for (index, sample) in samples.iter().enumerate() {

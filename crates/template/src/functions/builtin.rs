@@ -24,14 +24,7 @@ pub(super) fn call(exec: &mut Exec<'_, '_>, name: &str, values: &[Value]) -> Opt
         "print" => Ok(Value::text(format::print(values))),
         "println" => Ok(Value::text(format::println(values))),
         "printf" => match &values[0] {
-            Value::Text(text) => {
-                // A verb can print everything once more.
-                let longest = values[1..].iter().map(size).max().unwrap_or(0);
-                match exec.spend(longest.saturating_mul(text.matches('%').count())) {
-                    Ok(()) => Ok(Value::text(format::printf(text, &values[1..]))),
-                    Err(stop) => Err(Failure::Stop(stop)),
-                }
-            }
+            Value::Text(text) => Ok(Value::text(format::printf(text, &values[1..]))),
             _ => unreachable!("the signature says that it is a text"),
         },
         "html" => Ok(Value::text(escape_html(&as_text(values)))),
@@ -43,17 +36,6 @@ pub(super) fn call(exec: &mut Exec<'_, '_>, name: &str, values: &[Value]) -> Opt
         }),
         _ => return None,
     })
-}
-
-/// Roughly the bytes that printing takes.
-fn size(value: &Value) -> usize {
-    match value {
-        Value::Text(text) | Value::Html(text) | Value::Histogram(text) => text.len(),
-        Value::Samples(samples) => samples.iter().map(|sample| sample.labels.as_bytes().len() + 32).sum(),
-        Value::Labels(labels) => labels.as_bytes().len(),
-        Value::Map(map) => map.values().map(size).sum(),
-        _ => 64,
-    }
 }
 
 /// Kinds of which two can be compared.
@@ -157,7 +139,7 @@ fn length(value: &Value) -> Called {
     let length = match value {
         Value::Text(text) | Value::Html(text) => text.len(),
         Value::Labels(labels) => labels.len(),
-        Value::Map(map) => map.len(),
+        Value::Map(map) => map.values.len(),
         Value::Samples(samples) => samples.len(),
         Value::None => return Err("reflect: call of reflect.Value.Type on zero Value".into()),
         other => return Err(format!("len of type {}", other.type_name().trim_start_matches('*')).into()),
@@ -184,7 +166,7 @@ fn element(item: &Value, index: &Value) -> Called {
         Value::Text(text) | Value::Html(text) => Ok(Value::Int(text.as_bytes()[place(text.len())?].into())),
         Value::Samples(samples) => Ok(Value::Sample(Rc::clone(&samples[place(samples.len())?]))),
         Value::Labels(labels) => Ok(Value::text(labels.get(&key()?).unwrap_or_default())),
-        Value::Map(map) => Ok(map.get(&*key()?).cloned().unwrap_or(Value::None)),
+        Value::Map(map) => Ok(map.values.get(&*key()?).cloned().unwrap_or(Value::None)),
         other => {
             Err(format!("can't index item of type {}", other.type_name().trim_start_matches('*')).into())
         }
