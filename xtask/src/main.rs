@@ -3,7 +3,7 @@
 //! Deliberately thin: what is measured and tested lives in the rooms and in `tests/`; here are only the commands that run it.
 
 mod audit;
-
+mod dashboards;
 mod dist;
 mod setup;
 mod shell;
@@ -33,6 +33,9 @@ enum Word {
     Bench(words::BenchArguments),
     /// Prometheus' own PromQL scripts through our engine; its API's description and Grafana's calls against a collector. Counts.
     Conformance,
+    /// Grafana's boards: written by a program, held against rules.
+    #[command(subcommand)]
+    Dashboards(dashboards::Words),
     /// Renew the golden files (read the difference before committing it).
     Golden,
     /// The programs as they are shipped: static and stripped, in target/dist.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Word::Audit(arguments) => audit::run(&arguments),
         Word::Bench(arguments) => words::bench(&arguments),
         Word::Conformance => words::conformance(),
+        Word::Dashboards(word) => dashboards::run(&word),
         Word::Golden => words::golden(),
         Word::Dist => dist::run(&dist::PROGRAMS).map(drop),
     };

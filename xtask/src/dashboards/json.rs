@@ -1,0 +1,152 @@
+//! A board as Grafana's classic JSON (schema 42). In: [`Board`]. Out: a JSON value, always the same for the same board.
+//!
+//! Panels flow from left to right over Grafana's 24 columns and begin a new row where one does not fit.
+
+use serde_json::{Value, json};
+
+use super::boards::{Board, Kind, Panel, Query};
+
+/// What a word of our expressions stands for.
+pub(super) const SCOPE: &str = r#"region=~"$region",site=~"$site""#;
+const HERE: &str = r#"region=~"$region",site=~"$site",instance=~"$instance""#;
+const SCHEMA: u32 = 42;
+const COLUMNS: u32 = 24;
+
+pub(super) fn board(board: &Board) -> Value {
+    json!({
+        "annotations": {"list": []},
+        "description": board.says,
+        "editable": false,
+        "graphTooltip": 1,
+        "id": null,
+        "links": [{"asDropdown": true, "includeVars": true, "keepTime": true, "tags": ["pantau"], "title": "Pantau", "type": "dashboards"}],
+        "panels": panels(board),
+        "refresh": "1m",
+        "schemaVersion": SCHEMA,
+        "tags": ["pantau"],
+        "templating": {"list": variables(board)},
+        "time": {"from": "now-6h", "to": "now"},
+        "timezone": "browser",
+        "title": board.title,
+        "uid": board.uid,
+        "version": 1,
+    })
+}
+
+fn variables(board: &Board) -> Vec<Value> {
+    let source = json!({
+        "name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus",
+        "refresh": 1, "multi": false, "includeAll": false, "hide": 0, "options": [], "regex": "", "current": {},
+    });
+    let metric = board.metric;
+    let mut all = vec![
+        source,
+        variable("region", "Region", &format!("label_values({metric}, region)")),
+        variable("site", "Site", &format!(r#"label_values({metric}{{region=~"$region"}}, site)"#)),
+    ];
+    if board.instance {
+        all.push(variable("instance", "Instance", &format!("label_values({metric}{{{SCOPE}}}, instance)")));
+    }
+    all
+}
+
+/// A variable of several values. "All" is `.*`, so that series without the label are there as well.
+fn variable(name: &str, label: &str, query: &str) -> Value {
+    json!({
+        "name": name, "label": label, "type": "query", "datasource": source(),
+        "definition": query, "query": {"qryType": 1, "query": query, "refId": "variable"},
+        "refresh": 2, "sort": 1, "multi": true, "includeAll": true, "allValue": ".*", "hide": 0, "options": [], "regex": "",
+        "current": {"selected": true, "text": ["All"], "value": ["$__all"]},
+    })
+}
+
+fn source() -> Value {
+    json!({"type": "prometheus", "uid": "${datasource}"})
+}
+
+fn panels(board: &Board) -> Vec<Value> {
+    let (mut column, mut row, mut tallest) = (0, 0, 0);
+    let mut all = Vec::new();
+    for (number, panel) in board.panels.iter().enumerate() {
+        let height = if panel.kind == Kind::Number { 4 } else { 8 };
+        if column + panel.wide > COLUMNS {
+            (column, row, tallest) = (0, row + tallest, 0);
+        }
+        let place = json!({"h": height, "w": panel.wide, "x": column, "y": row});
+        all.push(one(board, panel, number + 1, &place));
+        column += panel.wide;
+        tallest = tallest.max(height);
+    }
+    all
+}
+
+fn one(board: &Board, panel: &Panel, id: usize, place: &Value) -> Value {
+    let targets: Vec<_> =
+        panel.queries.iter().enumerate().map(|(at, query)| target(panel.kind, at, query)).collect();
+    json!({
+        "id": id,
+        "type": panel.kind.name(),
+        "title": panel.title,
+        "description": panel.says,
+        "datasource": source(),
+        "interval": board.interval,
+        "gridPos": place,
+        "targets": targets,
+        "fieldConfig": {"defaults": defaults(panel), "overrides": []},
+        "options": options(panel.kind),
+        "transformations": transformations(panel.kind),
+    })
+}
+
+fn target(kind: Kind, at: usize, query: &Query) -> Value {
+    let moment = kind != Kind::Lines;
+    let letter = char::from(b'A' + u8::try_from(at).expect("a panel has few queries"));
+    json!({
+        "refId": letter.to_string(),
+        "datasource": source(),
+        "expr": query.1.replace("SCOPE", SCOPE).replace("HERE", HERE),
+        "legendFormat": query.0,
+        "format": if kind == Kind::Table { "table" } else { "time_series" },
+        "instant": moment,
+        "range": !moment,
+        "editorMode": "code",
+    })
+}
+
+fn defaults(panel: &Panel) -> Value {
+    // Where little is bad, the steps lead up to green and begin with red.
+    let base = if panel.steps.iter().any(|(color, _)| *color == "green") { "red" } else { "green" };
+    let mut steps = vec![json!({"color": base, "value": null})];
+    steps.extend(panel.steps.iter().map(|(color, value)| json!({"color": color, "value": value})));
+    let mut value = json!({"unit": panel.unit, "thresholds": {"mode": "absolute", "steps": steps}});
+    value["custom"] = match panel.kind {
+        // Gaps are shown as gaps: a line over missing data would be a lie.
+        Kind::Lines => json!({"lineWidth": 1, "fillOpacity": 5, "showPoints": "never", "spanNulls": false}),
+        Kind::Table => json!({"cellOptions": {"type": "color-text"}}),
+        Kind::Number => json!({}),
+    };
+    value
+}
+
+fn options(kind: Kind) -> Value {
+    match kind {
+        Kind::Lines => json!({
+            "legend": {"displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": ["lastNotNull", "max"]},
+            "tooltip": {"mode": "multi", "sort": "desc"},
+        }),
+        Kind::Number => json!({
+            "colorMode": "background", "graphMode": "none", "textMode": "auto",
+            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": false},
+        }),
+        Kind::Table => json!({"showHeader": true, "cellHeight": "sm"}),
+    }
+}
+
+fn transformations(kind: Kind) -> Value {
+    match kind {
+        Kind::Table => {
+            json!([{"id": "organize", "options": {"excludeByName": {"Time": true, "__name__": true}}}])
+        }
+        _ => json!([]),
+    }
+}
