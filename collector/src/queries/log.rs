@@ -85,7 +85,8 @@ impl Log {
     }
 }
 
-struct LogFile {
+/// The file, and its bound.
+pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     size: u64,
@@ -93,7 +94,7 @@ struct LogFile {
 }
 
 impl LogFile {
-    fn open(path: PathBuf, bytes_max: u64) -> std::io::Result<Self> {
+    pub(super) fn open(path: PathBuf, bytes_max: u64) -> std::io::Result<Self> {
         let mut options = File::options();
         options.append(true).create(true);
         #[cfg(unix)]
@@ -117,7 +118,7 @@ impl LogFile {
         }
     }
 
-    fn write(&mut self, line: &str) -> std::io::Result<()> {
+    pub(super) fn write(&mut self, line: &str) -> std::io::Result<()> {
         if self.size > 0 && self.size + line.len() as u64 > self.bytes_max {
             let mut before = self.path.clone().into_os_string();
             before.push(".1");

@@ -135,31 +135,39 @@ fn a_line_is_as_prometheus_writes_it() {
 #[test]
 fn the_log_is_bounded_and_its_owners_alone() {
     let folder = tempfile::tempdir().expect("a folder");
-    let queries = queries(1);
-    assert!(!queries.logs());
-    let config = log::Config { file: Some("queries.log".into()), bytes_max: settings::Bytes::new(1000) };
-    queries.open_log(&config, folder.path()).expect("writable");
+    let path = folder.path().join("queries.log");
+    let mut file = log::LogFile::open(path.clone(), 1000).expect("writable");
     for _ in 0..20 {
-        let (client, ticket) = queries.begin(asked(Scope::everything()));
-        ticket.done(&Ended { outcome: Err("no".into()), samples: None });
-        drop(client);
+        file.write(&"x".repeat(300)).expect("written");
     }
-    queries.open_log(&log::Config::default(), folder.path()).expect("no log is fine");
-    assert!(!queries.logs());
-    let size = |name| std::fs::metadata(folder.path().join(name)).map_or(0, |about| about.len());
-    let read = || ["queries.log", "queries.log.1"].map(size);
-    // Another thread writes; both files are there at last.
-    let whole = |sizes: [u64; 2]| sizes.iter().all(|size| *size > 0);
-    let until = Instant::now() + Duration::from_secs(30);
-    while !whole(read()) && Instant::now() < until {
-        std::thread::yield_now();
-    }
-    assert!(whole(read()) && read().iter().all(|size| *size <= 1000), "{:?}", read());
+    let size = |name| std::fs::metadata(folder.path().join(name)).expect("it is there").len();
+    assert_eq!((size("queries.log"), size("queries.log.1")), (600, 900));
     #[cfg(unix)]
     {
-        let about = std::fs::metadata(folder.path().join("queries.log")).expect("it is there");
+        let about = std::fs::metadata(&path).expect("it is there");
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o777, 0o600);
     }
+}
+
+#[test]
+fn queries_are_logged_as_long_as_there_is_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let queries = queries(1);
+    assert!(!queries.logs());
+    let config = log::Config { file: Some("queries.log".into()), ..log::Config::default() };
+    queries.open_log(&config, folder.path()).expect("writable");
+    assert!(queries.logs());
+    let (_client, ticket) = queries.begin(asked(Scope::everything()));
+    ticket.done(&Ended { outcome: Err("no".into()), samples: None });
+    queries.open_log(&log::Config::default(), folder.path()).expect("no log is fine");
+    assert!(!queries.logs());
+    // Another thread writes it, also after the log was closed.
+    let read = || std::fs::read_to_string(folder.path().join("queries.log")).unwrap_or_default();
+    let until = Instant::now() + Duration::from_secs(30);
+    while !read().ends_with('\n') && Instant::now() < until {
+        std::thread::yield_now();
+    }
+    assert!(read().contains(r#""error":"no""#), "{}", read());
     let nowhere = log::Config { file: Some("no/such/folder".into()), ..config };
     assert!(queries.open_log(&nowhere, folder.path()).is_err());
 }
