@@ -12,6 +12,7 @@ mod fsync;
 mod gone;
 mod host;
 mod hostile;
+mod notify;
 mod oracle;
 mod pair;
 mod queries;
