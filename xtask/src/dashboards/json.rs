@@ -82,7 +82,7 @@ fn panels(board: &Board) -> Vec<Value> {
 
 fn one(board: &Board, panel: &Panel, id: usize, place: &Value) -> Value {
     let targets: Vec<_> =
-        panel.queries.iter().enumerate().map(|(at, query)| target(panel.kind, at, query)).collect();
+        panel.queries.iter().enumerate().map(|(at, query)| target(board, panel.kind, at, query)).collect();
     json!({
         "id": id,
         "type": panel.kind.name(),
@@ -98,7 +98,8 @@ fn one(board: &Board, panel: &Panel, id: usize, place: &Value) -> Value {
     })
 }
 
-fn target(kind: Kind, at: usize, query: &Query) -> Value {
+/// The interval stands here too: `$__rate_interval` looks at the query's, then at the data source's, never at the panel's.
+fn target(board: &Board, kind: Kind, at: usize, query: &Query) -> Value {
     let moment = kind != Kind::Lines;
     let letter = char::from(b'A' + u8::try_from(at).expect("a panel has few queries"));
     json!({
@@ -109,6 +110,7 @@ fn target(kind: Kind, at: usize, query: &Query) -> Value {
         "format": if kind == Kind::Table { "table" } else { "time_series" },
         "instant": moment,
         "range": !moment,
+        "interval": board.interval,
         "editorMode": "code",
     })
 }

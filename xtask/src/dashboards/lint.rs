@@ -117,11 +117,14 @@ fn of_target(target: &Value, catalogue: &Catalogue, faults: &mut Vec<String>) {
     if target["datasource"]["uid"] != "${datasource}" {
         faults.push("target-data-source: the board's variable".to_owned());
     }
-    for function in ["rate(", "irate("] {
-        let moves = written.match_indices(function).count();
-        if moves > 0 && !written.contains("[$__rate_interval]") {
-            faults.push(format!("target-rate-interval: `{function}` over $__rate_interval: {written}"));
-        }
+    if text(&target["interval"]).is_empty() {
+        faults.push(
+            "target-interval: a minimum interval, that of the data ($__rate_interval follows it)".to_owned(),
+        );
+    }
+    // `irate(` ends like `rate(` and is counted with it.
+    if written.matches("rate(").count() > written.matches("[$__rate_interval]").count() {
+        faults.push(format!("target-rate-interval: each rate over $__rate_interval: {written}"));
     }
     let expression = match promql::parse(&without_variables(written)) {
         Ok(expression) => expression,
@@ -176,7 +179,7 @@ mod tests {
         let catalogue = Catalogue::of(
             "| `up` | gauge |\n| `a_total` | counter |\n| `m_<field>_bytes` | gauge |\n| `h` | histogram |",
         );
-        let target = json!({"expr": expression, "datasource": {"uid": "${datasource}"}});
+        let target = json!({"expr": expression, "interval": "15s", "datasource": {"uid": "${datasource}"}});
         let mut faults = Vec::new();
         of_target(&target, &catalogue, &mut faults);
         let rules: Vec<_> = faults.iter().map(|fault| fault.split(':').next().unwrap_or_default()).collect();
