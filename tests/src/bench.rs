@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod ingest;
+pub mod query;
 pub mod report;
 pub mod sink;
 pub mod snmp;

@@ -8,7 +8,7 @@ use crate::shell::{cargo, run, shown_output, target};
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
 pub(crate) struct BenchArguments {
-    /// `agent`, `ingest`, `store`, `snmp`, or `snmp-minute`: of the latter only the ten thousand devices in one agent.
+    /// `agent`, `ingest`, `store`, `query`, `snmp`, or `snmp-minute`: of the latter only the ten thousand devices in one agent.
     name: String,
     /// One JSON object a line instead of a table.
     #[arg(long)]
@@ -20,7 +20,7 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<()> {
     let peers = setup::run()?;
     // The agent alone is measured as it is shipped: link-time optimisation over everything takes minutes.
     let dist = match &*arguments.name {
-        "ingest" | "store" => crate::dist::folder(),
+        "ingest" | "store" | "query" => crate::dist::folder(),
         _ => crate::dist::run(&["pantau-agent"])?,
     };
     let mut words = vec!["run", "--quiet", "--release", "-p", "pantau-tests", "--bin", "bench"];

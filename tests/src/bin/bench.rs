@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pantau_tests::bench::{agent, ingest, report, snmp, store};
+use pantau_tests::bench::{agent, ingest, query, report, snmp, store};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     let figures = match words.first().map(String::as_str) {
         Some("agent") => agent::run(),
         Some("ingest") => ingest::run(),
+        Some("query") => query::run(),
         Some("snmp") => snmp::run(false),
         Some("store") => store::run(),
         Some("snmp-minute") => snmp::run(true),
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         _ => {
-            eprintln!("bench: name one of: agent, ingest, snmp, snmp-minute, store");
+            eprintln!("bench: name one of: agent, ingest, query, snmp, snmp-minute, store");
             return ExitCode::FAILURE;
         }
     };
