@@ -765,7 +765,10 @@ async fn exemplars_are_found_by_query_and_scope_and_histograms_are_counted() {
     let part = format!("{{\"status\":\"success\",\"data\":[{}]}}", one("33.19"));
     assert_eq!(bench.get(&path(query), &[KUDUS]).await.body, part);
     assert_eq!(bench.get(&path("1"), &[KUDUS]).await.body, "{\"status\":\"success\",\"data\":[]}");
-    assert_eq!(bench.get("/api/v1/query_exemplars?query=up", &[ALL]).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        bench.get("/api/v1/query_exemplars?query=up&start=2&end=1", &[ALL]).await.status,
+        StatusCode::BAD_REQUEST
+    );
     assert_eq!(bench.collector.state.metrics.ingest_histograms.get(), 2);
 
     // Of 2.0: symbols, then one series of two references with a histogram and an exemplar of one label.
