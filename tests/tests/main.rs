@@ -14,6 +14,7 @@ mod host;
 mod hostile;
 mod notify;
 mod oracle;
+mod packs;
 mod pair;
 mod queries;
 mod remote_read;

@@ -1,0 +1,79 @@
+//! The packs of rules as they are shipped: they pass promtool's eyes and ours, their unit tests pass in both, each alert has a test and its
+//! runbook's pages.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pantau_tests::peers::{peer, program, root};
+
+/// The YAML files of a folder, sorted.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    let mut all: Vec<_> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
+    all.retain(|path| path.extension().is_some_and(|end| end == "yaml"));
+    all.sort();
+    assert!(!all.is_empty(), "{} has files", folder.display());
+    all
+}
+
+fn passes(mut command: Command, files: &[PathBuf], folder: &Path) {
+    let output = command.args(files).current_dir(folder).output().expect("it starts");
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}
+
+fn packs() -> PathBuf {
+    root().join("configs/rules")
+}
+
+/// What stands behind `- alert: ` in a pack.
+fn alerts(text: &str) -> BTreeSet<String> {
+    text.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn both_find_the_packs_good() {
+    let mut ours = program("pantau-collector");
+    ours.args(["rules", "check", "--lint-fatal"]);
+    passes(ours, &files(&packs()), &packs());
+    if let Some(mut promtool) = peer("usr/bin/promtool") {
+        promtool.args(["check", "rules", "--lint-fatal"]);
+        passes(promtool, &files(&packs()), &packs());
+    }
+}
+
+#[test]
+fn their_unit_tests_pass_in_both() {
+    let folder = packs().join("tests");
+    let mut ours = program("pantau-collector");
+    ours.args(["rules", "test"]);
+    passes(ours, &files(&folder), &folder);
+    if let Some(mut promtool) = peer("usr/bin/promtool") {
+        promtool.args(["test", "rules"]);
+        passes(promtool, &files(&folder), &folder);
+    }
+}
+
+#[test]
+fn each_alert_has_a_test_and_pages() {
+    let runbooks = root().join("docs/operating/runbooks");
+    for path in files(&packs()) {
+        let pack = std::fs::read_to_string(&path).expect("it can be read");
+        let name = path.file_name().expect("it has one");
+        let tests = std::fs::read_to_string(packs().join("tests").join(name)).expect("each pack has tests");
+        for alert in alerts(&pack) {
+            assert!(tests.contains(&format!("alertname=\"{alert}\"")), "{alert} fires in a test");
+            let page = format!("runbook_url: docs/operating/runbooks/{alert}.md");
+            assert!(pack.contains(&page), "{alert} names its runbook");
+            for end in ["md", "id.md"] {
+                assert!(runbooks.join(format!("{alert}.{end}")).is_file(), "{alert}.{end} is there");
+            }
+        }
+        for key in ["for: ", "labels: {severity: ", "summary: ", "description: ", "runbook_url: "] {
+            let has = pack.lines().filter(|line| line.trim().starts_with(key)).count();
+            assert_eq!(has, alerts(&pack).len(), "{}: each alert has `{key}`", path.display());
+        }
+    }
+}
