@@ -283,7 +283,7 @@ const NETWORK: Board = Board {
         ),
         lines(
             ("Processors", "percentunit", "How busy the device's processors are."),
-            &[Query("{{instance}} {{sensor}}", "device_cpu_usage_ratio{HERE}")],
+            &[Query("{{instance}} {{cpu}} {{entity}}", "device_cpu_usage_ratio{HERE}")],
         ),
         lines(
             ("Temperatures", "celsius", "Sensors of the device."),
