@@ -1,6 +1,5 @@
 //! `/federate`: the latest sample of each selected series as text, for a Prometheus or another collector to scrape.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Extension;
@@ -59,17 +58,29 @@ fn content_type(offer: Offer) -> &'static str {
     }
 }
 
+/// A series with its latest sample.
+type Latest = (Labels, Sample);
+
 /// The latest sample of each series, by name and label set: a family's samples stand together.
+///
+/// A selection's series come in the order of their labels, which is nearly that of their names: a stable sort takes such a list in one
+/// pass, where a tree would compare each series seventeen times.
 fn latest(
     source: &dyn SeriesSource,
     selectors: &[Vec<Matcher>],
     at: Timestamp,
     lookback: Duration,
     series_max: usize,
-) -> Result<BTreeMap<(String, Labels), Sample>, ApiError> {
-    let mut found = BTreeMap::new();
+) -> Result<Vec<Latest>, ApiError> {
+    let too_many = || {
+        ApiError::Execution(format!(
+            "the selectors match more than {series_max} series: narrow match[] or raise query.series_max"
+        ))
+    };
+    let mut found: Vec<Latest> = Vec::new();
     let mut columns = Columns::default();
     for matchers in selectors {
+        let before = found.len();
         let mut set = source.select(&Selection { matchers, start: at - lookback, end: at })?;
         while set.advance()? {
             set.read(&mut columns)?;
@@ -77,19 +88,30 @@ fn latest(
                 continue;
             };
             let labels = set.labels();
-            let Some(name) = labels.metric_name() else { continue };
-            found.insert((name.to_owned(), labels.clone()), sample);
-            if found.len() > series_max {
-                return Err(ApiError::Execution(format!(
-                    "the selectors match more than {series_max} series: narrow match[] or raise query.series_max"
-                )));
+            if labels.metric_name().is_none() {
+                continue;
             }
+            found.push((labels.clone(), sample));
+            // No selection names a series twice.
+            if found.len() - before > series_max {
+                return Err(too_many());
+            }
+        }
+        in_order(&mut found);
+        if found.len() > series_max {
+            return Err(too_many());
         }
     }
     Ok(found)
 }
 
-fn write(latest: &BTreeMap<(String, Labels), Sample>, offer: Offer, external: &ExternalLabels) -> String {
+/// By name and labels, each series once.
+fn in_order(found: &mut Vec<Latest>) {
+    found.sort_by(|(a, _), (b, _)| a.metric_name().cmp(&b.metric_name()).then_with(|| a.cmp(b)));
+    found.dedup_by(|(a, _), (b, _)| a == b);
+}
+
+fn write(latest: &[Latest], offer: Offer, external: &ExternalLabels) -> String {
     // As Prometheus does it: a series without `instance` says so, or the scraper would name us.
     let instance = [("instance", "")].into_iter().filter(|(name, _)| external.labels().get(name).is_none());
     let added: Vec<(&str, &str)> = external.labels().iter().chain(instance).collect();
@@ -97,7 +119,8 @@ fn write(latest: &BTreeMap<(String, Labels), Sample>, offer: Offer, external: &E
     let mut writer = Writer::new(&mut out, offer);
     let untyped = MetricMetadata { kind: MetricKind::Unknown, ..MetricMetadata::default() };
     let mut family: Option<&str> = None;
-    for ((name, labels), sample) in latest {
+    for (labels, sample) in latest {
+        let name = labels.metric_name().unwrap_or_default();
         if family != Some(name) {
             writer.family(name, &untyped);
             family = Some(name);
@@ -107,4 +130,22 @@ fn write(latest: &BTreeMap<(String, Labels), Sample>, offer: Offer, external: &E
     }
     writer.finish();
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_stand_together_and_no_series_stands_twice() {
+        let sample = Sample { timestamp: Timestamp::from_millis(1), value: 1.0 };
+        let series = |pairs: &[(&str, &str)]| (Labels::from_pairs(pairs.iter().copied()), sample);
+        // A label before `__name__` puts series of one name apart in the order of labels.
+        let upper = series(&[("A", "1"), ("__name__", "up")]);
+        let (down, up) = (series(&[("__name__", "down")]), series(&[("__name__", "up")]));
+        let mut found = vec![upper.clone(), down.clone(), up.clone(), down.clone(), upper.clone()];
+        in_order(&mut found);
+        let labels = |all: &[Latest]| all.iter().map(|(labels, _)| labels.clone()).collect::<Vec<_>>();
+        assert_eq!(labels(&found), labels(&[down, upper, up]));
+    }
 }
