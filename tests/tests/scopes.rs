@@ -150,10 +150,27 @@ fn ask(collector: &Collector, request: &(&'static str, String, usize), token: &s
 fn trace(answer: &Answer) -> Option<String> {
     let headers = answer.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>();
     let said = format!("{headers}\n{}", answer.body).to_ascii_lowercase();
-    let at = TRACES.iter().find_map(|trace| said.find(trace))?;
+    let at = TRACES.iter().find_map(|trace| position(&said, trace))?;
     let near = |from: usize| said.char_indices().map(|(at, _)| at).take_while(|at| *at <= from).last();
     let start = near(at.saturating_sub(200)).unwrap_or(0);
     Some(said[start..].chars().take(400).collect())
+}
+
+/// Where a text stands that is no part of a longer number: the time 1795418033.746 tells nothing of the region 33.74.
+fn position(said: &str, text: &str) -> Option<usize> {
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let bytes = said.as_bytes();
+    let stands_alone = |at: usize| {
+        !is_digit(at.checked_sub(1).map(|before| &bytes[before])) && !is_digit(bytes.get(at + text.len()))
+    };
+    said.match_indices(text).map(|(at, _)| at).find(|at| stands_alone(*at))
+}
+
+#[test]
+fn a_part_of_a_number_is_no_trace() {
+    assert_eq!(position("[1795418033.746, 33.74]", "33.74"), Some(17));
+    assert_eq!(position("1795418033.746 33.741 133.74", "33.74"), None);
+    assert_eq!(position("region=\"33.74\"", "33.74"), Some(8));
 }
 
 #[test]
