@@ -3,10 +3,12 @@
 mod agents;
 mod alike;
 mod arrows;
+mod boards;
 mod clients;
 mod conformance;
 mod crash;
 mod devices;
+mod differential;
 mod faults;
 mod fsync;
 mod gone;
