@@ -1,13 +1,15 @@
 //! `cargo xtask dashboards write|check`: Grafana's boards are written by a program, because the same scope, interval and data source
 //! stand in every panel. In: `dashboards/boards.rs` and the catalogue of metrics (`docs/metrics.md`). Out: `dashboards/*.json`.
 //!
-//! `check` builds them in memory, holds them against the rules of `lint.rs` and against the committed files. It does not start Grafana.
+//! `check` builds them in memory, holds them against the rules of `lint.rs` and against the committed files, and where it is told of npm's
+//! packages against those too (`npm.rs`). It does not start Grafana.
 
 mod boards;
 mod json;
 mod lint;
+mod npm;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
@@ -19,13 +21,17 @@ pub(crate) enum Words {
     /// Writes dashboards/*.json anew.
     Write,
     /// Whether the files are current and follow the rules.
-    Check,
+    Check {
+        /// Also against npm's @grafana/schema and @prometheus-io/lezer-promql, installed in this folder; needs node.
+        #[arg(long)]
+        npm: Option<PathBuf>,
+    },
 }
 
 pub(crate) fn run(word: &Words) -> Result<()> {
     match word {
         Words::Write => write(),
-        Words::Check => check(),
+        Words::Check { npm } => check(npm.as_deref()),
     }
 }
 
@@ -45,9 +51,10 @@ fn write() -> Result<()> {
     Ok(())
 }
 
-fn check() -> Result<()> {
+fn check(npm: Option<&Path>) -> Result<()> {
     let catalogue = lint::Catalogue::read(&root().join("docs/metrics.md"))?;
     let mut faults = Vec::new();
+    let mut boards = Vec::new();
     for (path, text) in files() {
         let name = path.file_name().expect("it has one").to_string_lossy().into_owned();
         if std::fs::read_to_string(&path).ok().as_deref() != Some(&*text) {
@@ -55,19 +62,66 @@ fn check() -> Result<()> {
         }
         let board = serde_json::from_str(&text).context("cannot read what was just written")?;
         faults.extend(lint::faults(&board, &catalogue).into_iter().map(|fault| format!("{name}: {fault}")));
+        boards.push((name, board));
+    }
+    if let Some(folder) = npm {
+        faults.extend(npm::faults(folder, &boards)?);
     }
     faults.iter().for_each(|fault| eprintln!("{fault}"));
     if !faults.is_empty() {
         bail!("{} faults in dashboards", faults.len());
     }
-    println!("dashboards: {} boards, no fault", boards::BOARDS.len());
+    let npm = if npm.is_some() { ", also by @grafana/schema and lezer-promql" } else { "" };
+    println!("dashboards: {} boards, no fault{npm}", boards.len());
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use serde_json::json;
+
     #[test]
     fn the_committed_boards_are_current_and_follow_the_rules() {
-        super::check().expect("no fault");
+        super::check(None).expect("no fault");
+    }
+
+    /// The folder with npm's packages: `PANTAU_NPM`, or `target/npm`; says so where they or node are not there.
+    fn npm() -> Option<PathBuf> {
+        let folder =
+            std::env::var_os("PANTAU_NPM").map_or_else(|| crate::shell::target().join("npm"), PathBuf::from);
+        let node = crate::shell::works(std::process::Command::new("node").arg("--version"));
+        if node && super::npm::is_there(&folder) {
+            return Some(folder);
+        }
+        println!("left out: node, or npm's packages in {} (or PANTAU_NPM), are not there", folder.display());
+        None
+    }
+
+    #[test]
+    fn the_boards_have_the_types_of_grafana_s_schema_and_expressions_of_prometheus_grammar() {
+        let Some(folder) = npm() else { return };
+        super::check(Some(&folder)).expect("no fault");
+    }
+
+    #[test]
+    fn npm_s_packages_find_what_is_wrong() {
+        let Some(folder) = npm() else { return };
+        let panel = json!({
+            "type": "timeseries", "title": "Traffic", "options": {"legend": 1},
+            "fieldConfig": {"defaults": {"custom": {"lineWidth": "thick"}}},
+            "targets": [{"refId": "A", "expr": "rate(up[5m]"}],
+        });
+        let board = json!({"schemaVersion": 42, "editable": "no", "panels": [panel]});
+        let faults = super::npm::faults(&folder, &[("a.json".to_owned(), board)]).expect("node runs");
+        for expected in [
+            "a.json: Traffic: lezer",
+            "a.json: @grafana",
+            "Traffic: options: @grafana",
+            "Traffic: custom: @grafana",
+        ] {
+            assert!(faults.iter().any(|fault| fault.contains(expected)), "{expected}: {faults:?}");
+        }
     }
 }

@@ -103,12 +103,12 @@ const TROUBLE: Board = Board {
             (
                 "Ports down",
                 "short",
-                "Ports that are switched on, were up within the last day and are not up now.",
+                "Ports that are switched on, were up within the last hour or a day ago, and are not up now.",
             ),
             ANY,
             &[Query(
                 "down",
-                "count(ifOperStatus{SCOPE} != 1 and ifAdminStatus{SCOPE} == 1 and min_over_time(ifOperStatus{SCOPE}[1d]) == 1) or vector(0)",
+                "count(ifOperStatus{SCOPE} != 1 and ifAdminStatus{SCOPE} == 1 and (min_over_time(ifOperStatus{SCOPE}[1h]) == 1 or ifOperStatus{SCOPE} offset 1d == 1)) or vector(0)",
             )],
         ),
         number(

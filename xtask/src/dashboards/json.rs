@@ -19,7 +19,7 @@ pub(super) fn board(board: &Board) -> Value {
         "editable": false,
         "graphTooltip": 1,
         "id": null,
-        "links": [{"asDropdown": true, "includeVars": true, "keepTime": true, "tags": ["pantau"], "title": "Pantau", "type": "dashboards"}],
+        "links": [link()],
         "panels": panels(board),
         "refresh": "1m",
         "schemaVersion": SCHEMA,
@@ -33,10 +33,18 @@ pub(super) fn board(board: &Board) -> Value {
     })
 }
 
+/// The other boards, with the chosen scope and time.
+fn link() -> Value {
+    json!({
+        "asDropdown": true, "icon": "external link", "includeVars": true, "keepTime": true, "tags": ["pantau"], "targetBlank": false,
+        "title": "Pantau", "tooltip": "", "type": "dashboards",
+    })
+}
+
 fn variables(board: &Board) -> Vec<Value> {
     let source = json!({
         "name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus",
-        "refresh": 1, "multi": false, "includeAll": false, "hide": 0, "options": [], "regex": "", "current": {},
+        "refresh": 1, "multi": false, "includeAll": false, "hide": 0, "options": [], "regex": "",
     });
     let metric = board.metric;
     let mut all = vec![
@@ -54,7 +62,7 @@ fn variables(board: &Board) -> Vec<Value> {
 fn variable(name: &str, label: &str, query: &str) -> Value {
     json!({
         "name": name, "label": label, "type": "query", "datasource": source(),
-        "definition": query, "query": {"qryType": 1, "query": query, "refId": "variable"},
+        "query": {"qryType": 1, "query": query, "refId": "variable"},
         "refresh": 2, "sort": 1, "multi": true, "includeAll": true, "allValue": ".*", "hide": 0, "options": [], "regex": "",
         "current": {"selected": true, "text": ["All"], "value": ["$__all"]},
     })
@@ -137,10 +145,11 @@ fn options(kind: Kind) -> Value {
             "tooltip": {"mode": "multi", "sort": "desc"},
         }),
         Kind::Number => json!({
-            "colorMode": "background", "graphMode": "none", "textMode": "auto",
+            "colorMode": "background", "graphMode": "none", "textMode": "auto", "justifyMode": "auto", "orientation": "auto",
+            "percentChangeColorMode": "standard", "showPercentChange": false, "wideLayout": true,
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": false},
         }),
-        Kind::Table => json!({"showHeader": true, "cellHeight": "sm"}),
+        Kind::Table => json!({"showHeader": true, "cellHeight": "sm", "frameIndex": 0}),
     }
 }
 

@@ -151,7 +151,7 @@ fn of_target(target: &Value, catalogue: &Catalogue, faults: &mut Vec<String>) {
 }
 
 /// The expression with Grafana's variables replaced by values that could stand there.
-fn without_variables(expression: &str) -> String {
+pub(super) fn without_variables(expression: &str) -> String {
     let mut text =
         expression.replace("$__rate_interval", "4m").replace("$__interval", "1m").replace("$__range", "6h");
     for name in ["$region", "$site", "$instance"] {
@@ -160,11 +160,11 @@ fn without_variables(expression: &str) -> String {
     text
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
