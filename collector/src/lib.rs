@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod ledger;
 pub mod local;
 pub mod metrics;
+mod mistake;
 pub mod notify;
 pub mod outbox;
 pub mod queries;

@@ -21,6 +21,7 @@ use super::shared::{Repeated, Shared, may_select};
 use super::silence::{self, Recorders};
 use super::state::{self, Kept};
 use super::world::{Made, Named, Senders, World};
+use crate::mistake;
 
 /// A group as the settings and its file have it.
 #[derive(Clone, Debug)]
@@ -228,7 +229,7 @@ impl Group {
             let rule_began = world.elapsed();
             // Each rule has the whole time of a query.
             let options = world.options();
-            let made = rule.evaluate(&Setting {
+            let setting = Setting {
                 source: &shared,
                 options: &options,
                 named: &named,
@@ -236,7 +237,10 @@ impl Group {
                 at,
                 asked_at,
                 limit: self.spec.limit,
-            });
+            };
+            // A mistake of ours in one rule is that rule's fault: the others are evaluated all the same.
+            let made = mistake::caught(|| rule.evaluate(&setting))
+                .unwrap_or_else(|mistake| Err(mistake.to_string()));
             rule.fared.at = Some(at);
             rule.fared.took = world.elapsed().saturating_sub(rule_began);
             pass.evaluated += 1;

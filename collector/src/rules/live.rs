@@ -26,6 +26,7 @@ use super::state::Saved;
 use super::world::{Made, Named, Senders, World};
 use super::{Config, RuleFile};
 use crate::ingest::{Origin, Request, Stamp};
+use crate::mistake;
 use crate::settings::Checked;
 use crate::state::{App, AppState, now};
 
@@ -176,7 +177,10 @@ impl Worker {
                 self.engine.load(specs, comeback, now());
                 self.resend_delay = resend_delay;
             }
-            self.work(now());
+            // Whatever a pass came to: rules that are no longer evaluated would be silence that nobody hears.
+            if let Err(mistake) = mistake::caught(|| self.work(now())) {
+                tracing::error!("a pass over a group of rules ended early: {mistake}");
+            }
         }
     }
 

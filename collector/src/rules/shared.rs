@@ -115,14 +115,18 @@ impl SeriesSource for Shared {
             return self.inner.select(selection);
         }
         let place = (text, selection.start, selection.end);
-        let mut memory = self.memory.lock().expect("nothing panics while it holds this lock");
+        let memory = self.memory.lock().expect("nothing panics while it holds this lock");
         if let Some(kept) = memory.kept.get(&place) {
             return Ok(Box::new(Set { found: Arc::clone(&kept.found), at: None }));
         }
         if memory.samples >= SAMPLES_MAX {
+            drop(memory);
             return self.inner.select(selection);
         }
+        // A reading that ends by a mistake of ours must not leave the lock behind for the rules that follow.
+        drop(memory);
         let found = Arc::new(self.read(selection)?);
+        let mut memory = self.memory.lock().expect("nothing panics while it holds this lock");
         memory.samples += found
             .series
             .iter()

@@ -50,9 +50,47 @@ struct Bench {
     refuses: Mutex<Option<String>>,
 }
 
+/// Memory in which the series `broken` hits upon a mistake of ours.
+struct Broken(Arc<Memory>);
+
+impl SeriesSource for Broken {
+    fn select<'a>(
+        &'a self,
+        selection: &model::Selection<'_>,
+    ) -> Result<Box<dyn model::SeriesSet + Send + 'a>, model::SourceError> {
+        assert!(selection.matchers.iter().all(|matcher| matcher.value() != "broken"), "it is broken");
+        self.0.select(selection)
+    }
+
+    fn label_names(
+        &self,
+        selections: &[model::Selection<'_>],
+        limit: usize,
+    ) -> Result<Vec<String>, model::SourceError> {
+        self.0.label_names(selections, limit)
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        selections: &[model::Selection<'_>],
+        limit: usize,
+    ) -> Result<Vec<String>, model::SourceError> {
+        self.0.label_values(name, selections, limit)
+    }
+
+    fn series(
+        &self,
+        selections: &[model::Selection<'_>],
+        limit: usize,
+    ) -> Result<Vec<Labels>, model::SourceError> {
+        self.0.series(selections, limit)
+    }
+}
+
 impl World for Bench {
     fn source(&self) -> Option<Arc<dyn SeriesSource>> {
-        Some(Arc::clone(&self.memory) as Arc<dyn SeriesSource>)
+        Some(Arc::new(Broken(Arc::clone(&self.memory))))
     }
 
     fn options(&self) -> Options {
@@ -237,6 +275,24 @@ fn a_write_that_fails_is_the_fault_of_the_rules_that_made_it() {
         Some("cannot write what the rule made: the disk is full")
     );
     assert_eq!(groups[0].rules[1].fared.health(), "ok");
+}
+
+#[test]
+fn a_mistake_of_ours_is_the_fault_of_one_rule_and_the_others_go_on() {
+    let (world, shown) = (Bench::default(), Shown::default());
+    let mut engine = engine(&shown);
+    let text = "groups:\n- name: g\n  rules:\n  - {record: a, expr: broken}\n  - {record: b, expr: broken + 1}\n  - {record: c, expr: up}\n  - {record: d, expr: up * 2}\n";
+    engine.load(specs(text), NO_WAIT, seconds(0));
+    world.put("up{job=\"j\"}", 0, 1.0);
+    run(&mut engine, &world, 60);
+    let groups = shown.groups();
+    let health: Vec<&str> = groups[0].rules.iter().map(|rule| rule.fared.health()).collect();
+    assert_eq!(health, ["err", "err", "ok", "ok"]);
+    assert_eq!(
+        groups[0].rules[0].fared.error.as_deref(),
+        Some("a mistake of ours, please report it: it is broken")
+    );
+    assert_eq!(world.ask("{__name__=~\"c|d\"}", 60).len(), 2);
 }
 
 #[test]

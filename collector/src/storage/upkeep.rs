@@ -10,9 +10,7 @@
 //! The store is told the time that [`Clock`] believes: a clock that leaps ahead is not believed at once, because retention cannot be
 //! undone, and the collector's own samples bear the leapt time, too.
 
-use std::any::Any;
 use std::fmt::Display;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,6 +20,7 @@ use telemetry::summary::{Say, Summary};
 use tsdb::{Pace, Store, StoreError};
 
 use super::Compaction;
+use crate::mistake::{self, Mistake};
 use crate::state;
 
 /// How often the store's bounds are looked after when nothing asks for it.
@@ -149,22 +148,13 @@ impl Said {
 enum Fault {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A panic, in its words.
-    #[error("a mistake of ours, please report it: {0}")]
-    Mistake(String),
+    #[error(transparent)]
+    Mistake(#[from] Mistake),
 }
 
 /// Does a piece of work. What it held is let go of, and the next piece finds what it left.
 fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, Fault> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(Fault::Store),
-        Err(panic) => Err(Fault::Mistake(words(&*panic))),
-    }
-}
-
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
+    mistake::caught(work)?.map_err(Fault::Store)
 }
 
 /// The time as far as it is believed.
