@@ -14,6 +14,7 @@ mod times;
 pub(crate) use open::{OpenChunk, decode_tokens};
 use times::{TimeColumns, Times};
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use model::{Columns, Timestamp};
@@ -23,6 +24,10 @@ use crate::varint::Cursor;
 
 /// Samples at which an open chunk is sealed.
 pub(crate) const CHUNK_SAMPLES: usize = 240;
+
+/// Samples at which it is sealed while a journal is replayed: nearly never, so that a start need not wait for it. What was left is
+/// sealed when its series gets its next sample, or by upkeep.
+pub(crate) const REPLAY_CHUNK_SAMPLES: usize = 4 * CHUNK_SAMPLES;
 
 /// An immutable chunk; a clone shares its bytes.
 #[derive(Clone, Debug)]
@@ -45,13 +50,28 @@ enum Values {
 }
 
 /// What sealing needs: the time columns that chunks share, and buffers that are used again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sealer {
+    /// Samples at which open chunks are sealed.
+    pub(crate) seal_at: usize,
     columns: TimeColumns,
     times: Vec<i64>,
     forms: Vec<Form>,
     mantissas: Vec<i64>,
     tokens: Vec<u8>,
+}
+
+impl Default for Sealer {
+    fn default() -> Self {
+        Self {
+            seal_at: CHUNK_SAMPLES,
+            columns: TimeColumns::default(),
+            times: Vec::new(),
+            forms: Vec::new(),
+            mantissas: Vec::new(),
+            tokens: Vec::new(),
+        }
+    }
 }
 
 impl Sealer {
@@ -66,15 +86,19 @@ impl Sealer {
             form = state.decode_form(&mut cursor, form).expect("these tokens were just written");
             self.forms.push(form);
         }
-        self.finish(self.tokens.len())
+        self.finish(0..samples.len(), self.tokens.len())
     }
 
-    /// Packs the samples of an open chunk that has some.
-    pub(crate) fn seal_open(&mut self, open: &OpenChunk) -> SealedChunk {
+    /// Packs the samples of an open chunk: into one chunk, or into several where it outgrew [`CHUNK_SAMPLES`].
+    pub(crate) fn seal_open(&mut self, open: &OpenChunk, into: &mut Vec<SealedChunk>) {
         self.times.clear();
         self.forms.clear();
         let bytes = open.forms(&mut self.times, &mut self.forms);
-        self.finish(bytes)
+        for start in (0..open.len()).step_by(CHUNK_SAMPLES) {
+            let part = start..open.len().min(start + CHUNK_SAMPLES);
+            let bytes = bytes * part.len() / open.len();
+            into.push(self.finish(part, bytes));
+        }
     }
 
     fn put_tokens(&mut self, bits: impl Iterator<Item = u64>) {
@@ -83,31 +107,31 @@ impl Sealer {
         bits.for_each(|bits| state.encode(f64::from_bits(bits), &mut self.tokens));
     }
 
-    /// `token_bytes`: what the values take as tokens.
-    fn finish(&mut self, token_bytes: usize) -> SealedChunk {
-        let (first, last) =
-            (self.times[0], *self.times.last().expect("a chunk without samples is never sealed"));
-        let count = u16::try_from(self.times.len()).expect("chunks are split long before 65,535 samples");
+    /// Makes a chunk of a part of `times` and `forms`. `token_bytes`: what its values take as tokens.
+    fn finish(&mut self, part: Range<usize>, token_bytes: usize) -> SealedChunk {
+        let times = &self.times[part.clone()];
+        let (first, last) = (times[0], *times.last().expect("a chunk without samples is never sealed"));
         SealedChunk {
             first,
             last,
-            count,
-            times: self.columns.intern(&self.times),
-            values: self.values(token_bytes),
+            count: u16::try_from(times.len()).expect("chunks are split long before 65,535 samples"),
+            times: self.columns.intern(times),
+            values: self.values(part, token_bytes),
         }
     }
 
-    fn values(&mut self, token_bytes: usize) -> Values {
-        let first = self.forms[0];
-        if self.forms.iter().all(|&form| form == first) {
+    fn values(&mut self, part: Range<usize>, token_bytes: usize) -> Values {
+        let forms = &self.forms[part.clone()];
+        let first = forms[0];
+        if forms.iter().all(|&form| form == first) {
             return Values::Constant(first.bits());
         }
-        let packed = packed::pack(&self.forms, &mut self.mantissas);
+        let packed = packed::pack(forms, &mut self.mantissas);
         if let Some(packed) = packed.filter(|packed| packed.len() < token_bytes) {
             return Values::Packed(packed.into());
         }
         let forms = std::mem::take(&mut self.forms);
-        self.put_tokens(forms.iter().map(|form| form.bits()));
+        self.put_tokens(forms[part].iter().map(|form| form.bits()));
         self.forms = forms;
         Values::Tokens(self.tokens.as_slice().into())
     }
@@ -223,7 +247,10 @@ mod tests {
             open.append(time, f64::from_bits(bits));
         }
         assert_eq!(open.samples(), samples);
-        assert_eq!(Sealer::default().seal_open(&open).samples(), samples);
+        let mut chunks = Vec::new();
+        Sealer::default().seal_open(&open, &mut chunks);
+        assert_eq!(chunks.len(), samples.len().div_ceil(CHUNK_SAMPLES));
+        assert_eq!(chunks.iter().flat_map(SealedChunk::samples).collect::<Vec<_>>(), samples);
         sealed
     }
 
@@ -280,7 +307,7 @@ mod tests {
             (0..5000i32).prop_map(|i| (f64::from(i) / 100.0).to_bits()),
             (0..50i32).prop_map(|i| f64::from(i).to_bits()),
         ];
-        proptest::collection::btree_map(time, bits, 1..300)
+        proptest::collection::btree_map(time, bits, 1..600)
             .prop_map(|map: BTreeMap<i64, u64>| map.into_iter().collect())
     }
 

@@ -20,7 +20,7 @@ use model::{Columns, Timestamp};
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::SeriesRef;
-use crate::chunk::Sealer;
+use crate::chunk::{CHUNK_SAMPLES, REPLAY_CHUNK_SAMPLES, Sealer};
 use crate::manifest::Checkpoint;
 use crate::record::{BatchHistogram, BatchSample};
 use crate::series::{Outcome, Series, Tally};
@@ -325,14 +325,19 @@ impl Head {
 
     /// Applies samples of one half of the series (see [`half_of`]), series by series, each in the order of the journal; then histograms,
     /// those of the other half left out. A second thread may do so for the other half. For a start alone: nothing else may happen to the
-    /// head meanwhile, and [`Head::applied`] is to be called behind both.
+    /// head meanwhile, and [`Head::applied`] is to be called behind both. While the head takes fewer than `lazy_below` bytes, open
+    /// chunks grow to [`REPLAY_CHUNK_SAMPLES`]: see [`Head::seal_long`].
     pub(crate) fn apply_half<'a>(
         &self,
         half: usize,
+        lazy_below: usize,
         runs: impl Iterator<Item = (SeriesRef, &'a [(i64, f64)])>,
         histograms: impl Iterator<Item = (&'a [BatchHistogram], i64)>,
     ) -> Written {
         let mut change = Change::new(self, THAWED);
+        if self.bytes() < lazy_below {
+            change.seal_at = REPLAY_CHUNK_SAMPLES;
+        }
         runs.for_each(|(series, samples)| change.run(series, samples));
         for (batch, covered_below) in histograms {
             change.histograms(batch.iter().filter(|(series, ..)| half_of(*series) == half), covered_below);
@@ -454,6 +459,14 @@ impl Head {
         Swept::from(&all)
     }
 
+    /// Seals what a replay left open for long, page by page.
+    pub(crate) fn seal_long(&self) {
+        let _alone = self.sweeping.lock();
+        self.walk(false, |page, sealer, tally| {
+            page.series.iter_mut().for_each(|series| series.seal_long(sealer, tally));
+        });
+    }
+
     /// Drops what lies below the floor, page by page, so that neither writer nor readers wait for long.
     pub(crate) fn sweep(&self) -> Swept {
         let _alone = self.sweeping.lock();
@@ -489,6 +502,8 @@ struct Change<'a> {
     floor: i64,
     /// Of groups that are made.
     boundary: i64,
+    /// Samples at which open chunks are sealed.
+    seal_at: usize,
     held: [Option<Held<'a>>; 2],
     written: Written,
     tally: Tally,
@@ -502,6 +517,7 @@ impl<'a> Change<'a> {
             head,
             floor: head.floor(),
             boundary,
+            seal_at: CHUNK_SAMPLES,
             held: [None, None],
             written: Written::default(),
             tally: Tally::default(),
@@ -585,14 +601,16 @@ impl<'a> Change<'a> {
     /// The group of a series, locked until a series comes that stands in another group of the same half; with what is counted.
     #[inline]
     fn group(&mut self, series: SeriesRef) -> (&mut Group, &mut Tally, &mut Written) {
-        let Self { head, boundary, held, written, tally, .. } = self;
+        let Self { head, boundary, seal_at, held, written, tally, .. } = self;
         let number = group_of(series);
         let held = &mut held[half_of(series)];
         if held.as_ref().is_none_or(|held| held.number != number) {
             if let Some(held) = held.take() {
                 held.release(tally);
             }
-            *held = Some(Held::new(number, head.group_or_new(number, *boundary)));
+            let mut next = Held::new(number, head.group_or_new(number, *boundary));
+            next.group.sealer.seal_at = *seal_at;
+            *held = Some(next);
         }
         (&mut held.as_mut().expect("it was just put there").group, tally, written)
     }
@@ -681,6 +699,38 @@ mod tests {
         assert!(!head.raise_floor(4_000), "the floor never falls");
         let written = head.apply(Position::default(), &batch(1, 0..10), &[], i64::MIN);
         assert_eq!(written, Written { stored: 5, too_old: 5, ..Written::default() });
+    }
+
+    #[test]
+    fn what_a_replay_leaves_open_is_sealed_by_upkeep_or_by_the_next_sample() {
+        let samples: Vec<(i64, f64)> = (0..700).map(|time| (time * 1000, (time * 17 % 13) as f64)).collect();
+        let of = |slot| SeriesRef::new(slot, slot);
+        let replayed = |lazy_below| {
+            let head = Head::new();
+            for slot in [1, 2] {
+                head.apply_half(0, lazy_below, [(of(slot), &samples[..])].into_iter(), std::iter::empty());
+            }
+            head
+        };
+        assert_eq!(replayed(0).chunks(), 2 * 3);
+        let head = replayed(usize::MAX);
+        assert_eq!(head.chunks(), 2);
+        head.apply(Position::default(), &batch(1, 700..701), &[], i64::MIN);
+        assert_eq!(head.chunks(), 3 + 1);
+        head.seal_long();
+        assert_eq!(head.chunks(), 3 + 3);
+        for (slot, count) in [(1, 701), (2, 700)] {
+            let series = head.get(of(slot)).expect("it was written");
+            let expected: BTreeMap<i64, u64> = batch(slot, 0..count)
+                .into_iter()
+                .map(|(_, time, value)| (time.as_millis(), value.to_bits()))
+                .collect();
+            assert_eq!(read(&series), expected);
+            assert_eq!(series.open.len(), 0);
+        }
+        let bytes: usize =
+            [1, 2].map(|slot| head.get(of(slot)).map_or(0, |series| series.heap_bytes())).iter().sum();
+        assert_eq!(head.bytes(), bytes + PAGE * size_of::<Series>());
     }
 
     /// What readers see of a series, as [`crate::select`] puts it together.

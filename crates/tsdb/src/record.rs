@@ -6,6 +6,7 @@
 //!
 //! Every byte may come from a damaged disk: decoding answers `None` or an error and never panics.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use model::{Exemplar, Labels, MatchOp, Matcher, MetricMetadata, Timestamp};
@@ -293,10 +294,43 @@ pub(crate) struct Preamble<'a> {
     pub(crate) descriptions: Vec<(String, MetricMetadata)>,
 }
 
+/// Where the samples of a batch are put.
+pub(crate) trait Samples {
+    fn clear(&mut self);
+
+    fn put(&mut self, sample: BatchSample);
+
+    /// First and last time, in milliseconds.
+    fn span(&self) -> Option<(i64, i64)>;
+
+    /// How many lie in a span of milliseconds.
+    fn count_in(&self, span: Range<i64>) -> usize;
+}
+
+impl Samples for Vec<BatchSample> {
+    fn clear(&mut self) {
+        self.clear();
+    }
+
+    #[inline]
+    fn put(&mut self, sample: BatchSample) {
+        self.push(sample);
+    }
+
+    fn span(&self) -> Option<(i64, i64)> {
+        let times = || self.iter().map(|sample| sample.1.as_millis());
+        times().min().zip(times().max())
+    }
+
+    fn count_in(&self, span: Range<i64>) -> usize {
+        self.iter().filter(|sample| span.contains(&sample.1.as_millis())).count()
+    }
+}
+
 /// A batch, as read; kept to be filled again.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) samples: Vec<BatchSample>,
+pub(crate) struct Batch<S = Vec<BatchSample>> {
+    pub(crate) samples: S,
     pub(crate) histograms: Vec<BatchHistogram>,
     pub(crate) exemplars: Vec<BatchExemplar>,
     pub(crate) descriptions: Vec<(String, MetricMetadata)>,
@@ -340,11 +374,11 @@ impl Decoder {
     }
 
     /// Reads a batch. `define` finds or makes a series. After an error, everything up to the next preamble is a gap.
-    pub(crate) fn decode(
+    pub(crate) fn decode<S: Samples>(
         &mut self,
         payload: &[u8],
         define: &mut dyn FnMut(&Labels) -> Option<SeriesRef>,
-        batch: &mut Batch,
+        batch: &mut Batch<S>,
     ) -> Result<(), RecordError> {
         let expected = self.records.take().ok_or(RecordError::Gap)?;
         batch.samples.clear();
@@ -387,7 +421,7 @@ impl Decoder {
         Some(())
     }
 
-    fn take_extras(&mut self, from: &mut Cursor<'_>, batch: &mut Batch) -> Option<()> {
+    fn take_extras<S>(&mut self, from: &mut Cursor<'_>, batch: &mut Batch<S>) -> Option<()> {
         let mut place = Place::default();
         for _ in 0..from.number()? {
             let (number, time) = place.take(from)?;
@@ -411,12 +445,7 @@ impl Decoder {
         Some(())
     }
 
-    fn take_samples(
-        &mut self,
-        version: u8,
-        from: &mut Cursor<'_>,
-        samples: &mut Vec<BatchSample>,
-    ) -> Option<()> {
+    fn take_samples(&mut self, version: u8, from: &mut Cursor<'_>, samples: &mut impl Samples) -> Option<()> {
         let count = from.number()?;
         let (mut runs, mut ids) = (Cursor::new(from.bytes()?), Ids::new(from.bytes()?));
         let to_end = version == VERSION_SAMPLES_ONLY;
@@ -433,7 +462,7 @@ impl Decoder {
                 let (series, values) = self.known.get_mut(ids.next()?)?;
                 let value = values.decode(&mut from)?;
                 if let Some(series) = *series {
-                    samples.push((series, Timestamp::from_millis(time), value));
+                    samples.put((series, Timestamp::from_millis(time), value));
                 }
             }
         }
@@ -515,7 +544,8 @@ mod tests {
 
     /// Writes batches as records of one section and reads them back; answers the records.
     fn check(batches: &[Vec<BatchSample>]) -> Vec<Vec<u8>> {
-        let (mut encoder, mut decoder, mut read) = (Encoder::default(), Decoder::default(), Batch::default());
+        let (mut encoder, mut decoder, mut read) =
+            (Encoder::default(), Decoder::default(), <Batch>::default());
         encoder.begin();
         let mut preamble = Vec::new();
         put_preamble(&mut preamble, b"ledger");
@@ -586,7 +616,7 @@ mod tests {
             &[1, 1, 2, 1, 0, 1, b'l', 1, b'1'],
         ];
         assert_eq!(payload, expected.concat());
-        let (mut decoder, mut read) = (Decoder::default(), Batch::default());
+        let (mut decoder, mut read) = (Decoder::default(), <Batch>::default());
         decoder.preamble(&[VERSION, 0, 0]).expect("an empty preamble");
         let mut define = |labels: &Labels| {
             let id = labels.get("l").expect("test series have it").parse().expect("a number");
@@ -611,7 +641,7 @@ mod tests {
             &[3, 0x1e],
             &[0xa8, 0x01],
         ];
-        let (mut decoder, mut read) = (Decoder::default(), Batch::default());
+        let (mut decoder, mut read) = (Decoder::default(), <Batch>::default());
         assert_eq!(decoder.preamble(&[1, 1, b'c', 0]).expect("readable").companion, b"c");
         let mut define = |labels: &Labels| Some(series_of(labels));
         decoder.decode(&golden.concat(), &mut define, &mut read).expect("readable");
@@ -642,7 +672,8 @@ mod tests {
 
     #[test]
     fn a_missing_record_is_noticed_and_nothing_is_guessed_until_the_next_preamble() {
-        let (mut encoder, mut decoder, mut read) = (Encoder::default(), Decoder::default(), Batch::default());
+        let (mut encoder, mut decoder, mut read) =
+            (Encoder::default(), Decoder::default(), <Batch>::default());
         encoder.begin();
         let records = [1.0, 2.0, 3.0].map(|value| {
             let mut payload = Vec::new();
@@ -696,7 +727,7 @@ mod tests {
             record.truncate(cut.index(record.len()) + 1);
             let mut decoder = Decoder::default();
             decoder.preamble(&[VERSION, 0, 0]).expect("an empty preamble");
-            let _ = decoder.decode(&record, &mut |_| None, &mut Batch::default());
+            let _ = decoder.decode(&record, &mut |_| None, &mut <Batch>::default());
         }
     }
 }

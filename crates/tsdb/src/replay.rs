@@ -8,6 +8,7 @@
 //!
 //! Bound: some 10 MiB of parcels, whatever the journal's length.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -15,7 +16,7 @@ use journal::{Position, Record, RecordKind, VisitorError};
 use model::{Labels, MetricMetadata};
 
 use crate::head::{Written, half_of};
-use crate::record::{Batch, BatchSample, Decoder, RecordError};
+use crate::record::{self, BatchSample, Decoder, RecordError, Samples};
 use crate::registry::Room;
 use crate::stats::Replay;
 use crate::wal::Shared;
@@ -29,6 +30,51 @@ const PARCEL_STEPS: usize = 4_096;
 
 /// Parcels that wait between the threads.
 const PARCELS_AHEAD: usize = 1;
+
+type Batch = record::Batch<Halves>;
+
+/// The samples of a batch, already parted for the two threads.
+#[derive(Debug)]
+struct Halves {
+    halves: [Vec<BatchSample>; 2],
+    /// First and last time, in milliseconds.
+    first: i64,
+    last: i64,
+}
+
+impl Default for Halves {
+    fn default() -> Self {
+        Self { halves: [Vec::new(), Vec::new()], first: i64::MAX, last: i64::MIN }
+    }
+}
+
+impl Halves {
+    fn len(&self) -> usize {
+        self.halves.iter().map(Vec::len).sum()
+    }
+}
+
+impl Samples for Halves {
+    fn clear(&mut self) {
+        self.halves.iter_mut().for_each(Vec::clear);
+        (self.first, self.last) = (i64::MAX, i64::MIN);
+    }
+
+    #[inline]
+    fn put(&mut self, sample: BatchSample) {
+        let time = sample.1.as_millis();
+        (self.first, self.last) = (self.first.min(time), self.last.max(time));
+        self.halves[half_of(sample.0)].push(sample);
+    }
+
+    fn span(&self) -> Option<(i64, i64)> {
+        (self.len() > 0).then_some((self.first, self.last))
+    }
+
+    fn count_in(&self, span: Range<i64>) -> usize {
+        self.halves.iter().map(|half| half.count_in(span.clone())).sum()
+    }
+}
 
 /// What the reading thread hands on.
 enum Step {
@@ -99,9 +145,10 @@ impl Shared {
                 _ => None,
             })
         };
-        sorter.sort(half, batches().map(|(batch, covered_below)| (&*batch.samples, covered_below)));
+        sorter.sort(batches().map(|(batch, covered_below)| (&*batch.samples.halves[half], covered_below)));
         let histograms = batches().map(|(batch, covered_below)| (&*batch.histograms, covered_below));
-        self.head.apply_half(half, sorter.runs(), histograms)
+        // Chunks left open take up to twice the memory of sealed ones.
+        self.head.apply_half(half, self.options.head_bytes_max / 2, sorter.runs(), histograms)
     }
 
     /// Does what else the steps of a parcel say, in order; gives the batches back, to be filled again.
@@ -152,13 +199,13 @@ struct Sorter {
 }
 
 impl Sorter {
-    /// Takes the samples of one half, but for those that are older than what their batch is covered below.
-    fn sort<'a>(&mut self, half: usize, batches: impl Iterator<Item = (&'a [BatchSample], i64)> + Clone) {
+    /// Takes samples, but for those that are older than what their batch is covered below.
+    fn sort<'a>(&mut self, batches: impl Iterator<Item = (&'a [BatchSample], i64)> + Clone) {
         let Self { places, series: all, samples: sorted, ends } = self;
         all.clear();
         for (samples, covered_below) in batches.clone() {
             for &(series, time, _) in samples {
-                if half_of(series) != half || time.as_millis() < covered_below {
+                if time.as_millis() < covered_below {
                     continue;
                 }
                 if places.len() <= series.slot() {
@@ -178,7 +225,7 @@ impl Sorter {
         sorted.resize(end as usize, (0, 0.0));
         for (samples, covered_below) in batches {
             for &(series, time, value) in samples {
-                if half_of(series) != half || time.as_millis() < covered_below {
+                if time.as_millis() < covered_below {
                     continue;
                 }
                 let place = &mut places[series.slot()];
@@ -320,19 +367,23 @@ mod tests {
             let mut expected: BTreeMap<u32, Vec<(i64, f64)>> = BTreeMap::new();
             let (mut number, mut all) = (0.0, Vec::new());
             for (samples, covered_below) in &batches {
-                let mut batch: Vec<BatchSample> = Vec::new();
+                let (mut batch, mut plain) = (Halves::default(), Vec::new());
                 for &(slot, time) in samples {
                     number += 1.0;
-                    batch.push((SeriesRef::new(slot, slot), Timestamp::from_millis(time), number));
+                    let sample = (SeriesRef::new(slot, slot), Timestamp::from_millis(time), number);
+                    batch.put(sample);
+                    plain.put(sample);
                     if time >= *covered_below {
                         expected.entry(slot).or_default().push((time, number));
                     }
                 }
+                prop_assert_eq!(batch.span(), plain.span());
+                prop_assert_eq!(batch.count_in(3..7), plain.count_in(3..7));
                 all.push((batch, *covered_below));
             }
             let (mut sorter, mut found) = (Sorter::default(), BTreeMap::new());
             for half in [0, 1, 0, 1] {
-                sorter.sort(half, all.iter().map(|(batch, covered_below)| (batch.as_slice(), *covered_below)));
+                sorter.sort(all.iter().map(|(batch, covered_below)| (&*batch.halves[half], *covered_below)));
                 for (series, samples) in sorter.runs() {
                     prop_assert_eq!(half_of(series), half);
                     found.insert(series.id(), samples.to_vec());

@@ -315,7 +315,7 @@ impl Series {
             self.open.append(time, value);
             tally.bytes += self.open.heap_bytes() as isize - before as isize;
             tally.samples += 1;
-            if self.open.len() >= CHUNK_SAMPLES {
+            if self.open.len() >= sealer.seal_at {
                 self.seal_open(sealer, tally);
             }
             return Outcome::Appended;
@@ -326,13 +326,13 @@ impl Series {
     #[cold]
     fn seal_open(&mut self, sealer: &mut Sealer, tally: &mut Tally) {
         let before = self.list_bytes() + self.open.heap_bytes();
-        let chunk = sealer.seal_open(&self.open);
-        tally.bytes += chunk.bytes() as isize;
         let sealed = Arc::make_mut(self.sealed.get_or_insert_default());
-        if sealed.len() == sealed.capacity() {
-            sealed.reserve_exact(1 + sealed.len() / 4); // doubling would waste what packing saved
+        let (old, chunks) = (sealed.len(), self.open.len().div_ceil(CHUNK_SAMPLES));
+        if sealed.capacity() < old + chunks {
+            sealed.reserve_exact(chunks + old / 4); // doubling would waste what packing saved
         }
-        sealed.push(chunk);
+        sealer.seal_open(&self.open, sealed);
+        tally.bytes += sealed[old..].iter().map(SealedChunk::bytes).sum::<usize>() as isize;
         self.open.clear();
         tally.bytes += (self.list_bytes() + self.open.heap_bytes()) as isize - before as isize;
     }
@@ -479,7 +479,7 @@ impl Series {
         self.drop_empty_rest();
         let mut old = self.sealed.take().map(Arc::unwrap_or_clone).unwrap_or_default();
         if !self.open.is_empty() && late.last().is_some_and(|last| last.0 > self.open.first()) {
-            old.push(sealer.seal_open(&self.open));
+            sealer.seal_open(&self.open, &mut old);
             self.open.clear();
         }
         let mut merged = Merged { chunks: Vec::with_capacity(old.len() + 4), sealer };
@@ -551,7 +551,7 @@ impl Series {
         behind.merge_late(sealer);
         let mut chunks = behind.sealed.take().map(Arc::unwrap_or_clone).unwrap_or_default();
         if !behind.open.is_empty() {
-            chunks.push(sealer.seal_open(&behind.open));
+            sealer.seal_open(&behind.open, &mut chunks);
         }
         chunks.extend(self.sealed.take().map(Arc::unwrap_or_clone).unwrap_or_default());
         self.sealed = Some(Arc::new(chunks));
@@ -615,6 +615,13 @@ impl Series {
                     Arc::make_mut(self.sealed.get_or_insert_default()).push(sealer.seal(&samples));
                 }
             }
+        }
+    }
+
+    /// Seals an open chunk that outgrew what one chunk holds while a journal was replayed.
+    pub(crate) fn seal_long(&mut self, sealer: &mut Sealer, tally: &mut Tally) {
+        if self.open.len() >= CHUNK_SAMPLES {
+            self.seal_open(sealer, tally);
         }
     }
 

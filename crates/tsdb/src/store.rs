@@ -133,6 +133,7 @@ impl Store {
         store.prepare(&found, lost_journal)?;
         // What the disk refuses now it will refuse again, and the next call says so; reading need not wait for it.
         let _ = store.maintain(now);
+        store.upkeep.lock().replayed = true;
         Ok(store)
     }
 

@@ -17,7 +17,7 @@ use crate::index::pattern::Condition;
 use crate::manifest::Checkpoint;
 use crate::metadata::MetadataTable;
 use crate::options::Options;
-use crate::record::{self, Batch, BatchExemplar, BatchHistogram, BatchSample, Content, Encoder};
+use crate::record::{self, Batch, BatchExemplar, BatchHistogram, BatchSample, Content, Encoder, Samples};
 use crate::registry::{InFlight, Registry};
 use crate::select::merge::{Histogram, label_order};
 use crate::stats::ShedCause;
@@ -115,17 +115,17 @@ impl Shared {
 
     /// The samples and histograms of a batch are in the head: the rest of it follows. What is older than `covered_below` stands in
     /// blocks.
-    pub(crate) fn applied(
+    pub(crate) fn applied<S: Samples>(
         &self,
         at: Position,
-        batch: &mut Batch,
+        batch: &mut Batch<S>,
         companion: &mut dyn Companion,
         covered_below: i64,
     ) {
-        let samples = batch.samples.iter().map(|sample| sample.1.as_millis());
-        let latest = samples.chain(batch.histograms.iter().map(|histogram| histogram.1.as_millis())).max();
-        self.note_segment(at.segment, latest);
-        self.engine.count_late(batch.samples.iter().map(|sample| sample.1.as_millis()), covered_below);
+        let samples = batch.samples.span();
+        let histograms = batch.histograms.iter().map(|histogram| histogram.1.as_millis()).max();
+        self.note_segment(at.segment, samples.map(|span| span.1).max(histograms));
+        self.engine.count_late(&batch.samples, covered_below);
         if !batch.descriptions.is_empty() {
             let mut table = self.metadata.write();
             batch.descriptions.drain(..).for_each(|(metric, metadata)| table.set(&metric, metadata));

@@ -19,6 +19,7 @@ use crate::block::reader::Block;
 use crate::error::{BlockError, StoreError};
 use crate::manifest::{self, BLOCKS_FOLDER, BlockLine, Checkpoint, Checkpoints, Manifest, block_path};
 use crate::options::Options;
+use crate::record::Samples;
 use crate::tombstone::{Deletion, Tombstone, Tombstones};
 use crate::wal::Shared;
 
@@ -95,9 +96,11 @@ impl Engine {
     }
 
     /// Counts the late ones of a batch; what stands in blocks already does not count.
-    pub(crate) fn count_late(&self, times: impl Iterator<Item = i64>, covered_below: i64) {
+    pub(crate) fn count_late(&self, samples: &impl Samples, covered_below: i64) {
         let late = covered_below..self.late_below.load(Relaxed);
-        self.late.fetch_add(times.filter(|time| late.contains(time)).count(), Relaxed);
+        if samples.span().is_some_and(|(first, _)| first < late.end) {
+            self.late.fetch_add(samples.count_in(late), Relaxed);
+        }
     }
 
     /// Whether so much came late that it should not wait for the next window: a backlog that drains, an import.

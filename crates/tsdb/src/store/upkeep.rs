@@ -67,6 +67,8 @@ pub(super) struct Upkeep {
     /// Segments in which damage was found: whoever looks into it needs the file.
     damaged: BTreeSet<u64>,
     pending: Option<Pending>,
+    /// The store was just opened: its replay left chunks to be sealed, which nobody needs to wait for.
+    pub(super) replayed: bool,
     /// Entries that the journal had refused for want of room when retention last looked.
     refused_full: u64,
 }
@@ -89,6 +91,7 @@ impl Upkeep {
             segment: (0, now),
             damaged,
             pending: None,
+            replayed: false,
             refused_full: 0,
         }
     }
@@ -114,6 +117,9 @@ impl Store {
         done.series_forgotten = self.forget_empty(now, &mut upkeep, flushed_any || !done.dropped.is_empty());
         let rotated = self.rotate_old_segment(now, &mut upkeep, flushed_any);
         let removed = self.remove_segments(&upkeep);
+        if std::mem::take(&mut upkeep.replayed) {
+            self.shared.head.seal_long();
+        }
         self.rest(now, &upkeep);
         done.segments_removed = removed?;
         flushed.and(retired).and(written).and(rotated)?;
