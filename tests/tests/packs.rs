@@ -33,6 +33,18 @@ fn alerts(text: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect()
 }
 
+/// A pack's alerts with their expressions, which stand on one line in single quotes.
+fn expressions(text: &str) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for (line, next) in text.lines().zip(text.lines().skip(1)) {
+        let Some(alert) = line.trim().strip_prefix("- alert: ") else { continue };
+        let quoted = next.trim().strip_prefix("expr: '").and_then(|rest| rest.strip_suffix('\''));
+        let quoted = quoted.unwrap_or_else(|| panic!("{alert}: its expression on the next line: {next}"));
+        all.push((alert.to_owned(), quoted.replace("''", "'")));
+    }
+    all
+}
+
 #[test]
 fn both_find_the_packs_good() {
     let mut ours = program("pantau-collector");
@@ -74,6 +86,25 @@ fn each_alert_has_a_test_and_pages() {
         for key in ["for: ", "labels: {severity: ", "summary: ", "description: ", "runbook_url: "] {
             let has = pack.lines().filter(|line| line.trim().starts_with(key)).count();
             assert_eq!(has, alerts(&pack).len(), "{}: each alert has `{key}`", path.display());
+        }
+    }
+}
+
+#[test]
+fn pages_show_the_expression_that_is_evaluated_and_are_listed() {
+    let runbooks = root().join("docs/operating/runbooks");
+    let read = |name: &str| std::fs::read_to_string(runbooks.join(name)).expect("the page is there");
+    for path in files(&packs()) {
+        for (alert, expression) in expressions(&std::fs::read_to_string(&path).expect("it can be read")) {
+            for end in ["md", "id.md"] {
+                let page = read(&format!("{alert}.{end}"));
+                assert!(
+                    page.contains(&format!("```promql\n{expression}\n```")),
+                    "{alert}.{end}: {expression}"
+                );
+                let line = format!("- [{alert}]({alert}.{end})\n");
+                assert!(read(&format!("README.{end}")).contains(&line), "README.{end} lists {alert}");
+            }
         }
     }
 }
