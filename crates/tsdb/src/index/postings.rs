@@ -111,14 +111,7 @@ impl Posting<'_> {
     fn add_to(self, union: &mut Union) -> Result<(), Wrong> {
         match self {
             Self::Run(start, length) => union.add_run(start..start + length),
-            Self::Runs(bytes) => {
-                let (mut cursor, mut end) = (Cursor::new(bytes), 0);
-                while !cursor.is_empty() {
-                    let (start, length) = take_run(&mut cursor, end).ok_or(RANGE)?;
-                    end = start + length;
-                    union.add_run(start..end);
-                }
-            }
+            Self::Runs(bytes) => union.add_packed(bytes).ok_or(RANGE)?,
             Self::Set(bytes) => union.add_set(set(bytes)?),
         }
         Ok(())

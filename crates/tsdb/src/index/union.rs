@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use roaring::RoaringBitmap;
 
+use super::list::take_run;
+use crate::varint::Cursor;
+
 /// Gathers ids below a bound, in any order.
 #[derive(Debug)]
 pub(crate) struct Union {
@@ -52,6 +55,46 @@ impl Union {
         self.sets.insert_range(run);
     }
 
+    /// Adds packed runs (see [`super::list`]); `None` where they are damaged.
+    pub(crate) fn add_packed(&mut self, packed: &[u8]) -> Option<()> {
+        let (mut cursor, mut end) = (Cursor::new(packed), 0);
+        while !cursor.is_empty() {
+            if !self.bits.is_empty() {
+                self.add_short(&mut cursor, &mut end);
+                if cursor.is_empty() {
+                    break;
+                }
+            }
+            let (start, length) = take_run(&mut cursor, end)?;
+            end = start + length;
+            self.add_run(start..end);
+        }
+        Some(())
+    }
+
+    /// Adds single ids behind `end` for as long as their distances take one byte or two: nearly all of those that a value has which
+    /// many metrics bear.
+    fn add_short(&mut self, cursor: &mut Cursor<'_>, end: &mut u32) {
+        let (mut next, mut packed) = (*end, cursor.take_rest());
+        loop {
+            let (token, rest) = match *packed {
+                [low @ ..0x80, ref rest @ ..] => (u32::from(low), rest),
+                [low, high @ ..0x80, ref rest @ ..] => (u32::from(low & 0x7f) | u32::from(high) << 7, rest),
+                _ => break,
+            };
+            if token & 1 == 1 || next >= self.universe.min(u32::MAX / 2) {
+                break; // a longer run, or where adding must be checked
+            }
+            let id = next + token / 2;
+            if id < self.universe {
+                self.bits[id as usize / 8] |= 1 << (id % 8);
+            }
+            next = id + 1;
+            packed = rest;
+        }
+        (*end, *cursor) = (next, Cursor::new(packed));
+    }
+
     /// Adds a set.
     pub(crate) fn add_set(&mut self, mut set: RoaringBitmap) {
         if set.max().is_some_and(|max| max >= self.universe) {
@@ -95,6 +138,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::index::list::put_run;
+
+    #[test]
+    fn packed_runs_are_added_as_plain_ones_are() {
+        for universe in [1, 700, 30_000, 1 << 20] {
+            let (mut union, mut expected) = (Union::new(universe), BTreeSet::new());
+            for step in [1, 2, 63, 64, 65, 8191, 8192, 70_000] {
+                let (mut packed, mut end) = (Vec::new(), 0);
+                for at in 0..40_000 / step {
+                    let (start, length) = (at * step, 1 + u32::from(at % 50 == 49 && step > 1));
+                    put_run(&mut packed, end, start, length);
+                    end = start + length;
+                    expected.extend((start..end).filter(|id| *id < universe));
+                }
+                assert_eq!(union.add_packed(&packed), Some(()));
+            }
+            assert_eq!(union.add_packed(&[0x80]), None, "a number that does not end");
+            assert!(union.finish().iter().eq(expected));
+        }
+    }
 
     fn check(universe: u32, runs: &[(u32, u32)], set: &BTreeSet<u32>) {
         let mut union = Union::new(universe);
