@@ -14,6 +14,7 @@ mod fsync;
 mod gone;
 mod host;
 mod hostile;
+mod metrics;
 mod notify;
 mod oracle;
 mod packs;

@@ -8,6 +8,7 @@ mod boards;
 mod json;
 mod lint;
 mod npm;
+mod packs;
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,7 @@ use crate::shell::root;
 pub(crate) enum Words {
     /// Writes dashboards/*.json anew.
     Write,
-    /// Whether the files are current and follow the rules.
+    /// Whether the files are current and follow the rules; of the packs of rules, whether their metrics exist.
     Check {
         /// Also against npm's @grafana/schema and @prometheus-io/lezer-promql, installed in this folder; needs node.
         #[arg(long)]
@@ -64,6 +65,7 @@ fn check(npm: Option<&Path>) -> Result<()> {
         faults.extend(lint::faults(&board, &catalogue).into_iter().map(|fault| format!("{name}: {fault}")));
         boards.push((name, board));
     }
+    faults.extend(packs::faults(&root().join("configs/rules"), &catalogue)?);
     if let Some(folder) = npm {
         faults.extend(npm::faults(folder, &boards)?);
     }
