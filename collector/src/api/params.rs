@@ -7,7 +7,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use model::{Matcher, Timestamp};
+use model::{Matcher, PatternRoom, Timestamp};
 
 use super::reply::ApiError;
 use super::time::{parse_duration, parse_time};
@@ -113,12 +113,12 @@ impl Params {
 
     /// The selectors under `match[]`.
     pub(super) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        let mut selectors = Vec::new();
+        let (mut selectors, mut room) = (Vec::new(), PatternRoom::default());
         for text in self.all("match[]") {
             if selectors.len() >= SELECTORS_MAX {
                 return Err(ApiError::BadData(format!("more than {SELECTORS_MAX} selectors in match[]")));
             }
-            selectors.push(promql::parse_matchers(text).map_err(|error| {
+            selectors.push(promql::parse_matchers_within(&mut room, text).map_err(|error| {
                 // Of this one Prometheus says where it stands by the parameter's name.
                 let text = match error.message.strip_prefix("vector selector must contain") {
                     Some(rest) => format!("match[] must contain{rest}"),

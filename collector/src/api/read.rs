@@ -22,7 +22,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Frame;
-use model::{Columns, MatchOp, Matcher, Selection, SeriesSet, SeriesSource, Timestamp};
+use model::{Columns, MatchOp, Matcher, PatternRoom, Selection, SeriesSet, SeriesSource, Timestamp};
 use tokio::sync::mpsc;
 use wire::body::{Codec, Packer, Unpacker};
 use wire::read::{self, FrameWriter, Query, QueryMatcher, ReadRequest, Streamed, xor};
@@ -116,7 +116,8 @@ impl Job {
         }
         let settings = state.settings.load();
         let external = settings.external_labels.clone();
-        let asked = |query: &Query<'_>| Asked::read(query, &external);
+        let mut room = PatternRoom::default();
+        let asked = |query: &Query<'_>| Asked::read(query, &mut room, &external);
         let queries = request.queries.iter().map(asked).collect::<Result<_, _>>()?;
         Ok(Self { reader, config: settings.query, external, streamed: request.streamed, queries })
     }
@@ -232,8 +233,9 @@ impl Job {
 }
 
 impl Asked {
-    fn read(query: &Query<'_>, external: &ExternalLabels) -> Result<Self, ApiError> {
-        let compiled = query.matchers.iter().map(matcher).collect::<Result<Vec<Matcher>, _>>()?;
+    fn read(query: &Query<'_>, room: &mut PatternRoom, external: &ExternalLabels) -> Result<Self, ApiError> {
+        let compiled = query.matchers.iter().map(|sent| matcher(room, sent));
+        let compiled = compiled.collect::<Result<Vec<Matcher>, _>>()?;
         let matchers = compiled.into_iter().filter(|matcher| !external.satisfy(matcher)).collect();
         Ok(Self { matchers, start: query.start, end: query.end })
     }
@@ -247,12 +249,12 @@ impl Asked {
 }
 
 /// A condition with its pattern read as in queries.
-fn matcher(sent: &QueryMatcher<'_>) -> Result<Matcher, ApiError> {
+fn matcher(room: &mut PatternRoom, sent: &QueryMatcher<'_>) -> Result<Matcher, ApiError> {
     if matches!(sent.op, MatchOp::Equal | MatchOp::NotEqual) {
         return Matcher::new(sent.name, sent.op, sent.value)
             .map_err(|error| ApiError::BadData(error.to_string()));
     }
-    promql::matcher(sent.name, sent.op, sent.value).map_err(ApiError::BadData)
+    promql::matcher(room, sent.name, sent.op, sent.value).map_err(ApiError::BadData)
 }
 
 fn send(

@@ -13,6 +13,7 @@ mod histogram;
 mod labels;
 mod matcher;
 mod metadata;
+mod pattern;
 mod region;
 mod sample;
 mod source;
@@ -23,6 +24,7 @@ pub use histogram::{Bucket, Buckets, Combined, Histogram, HistogramError, ResetH
 pub use labels::{Labels, LabelsBuilder, LabelsIter, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{MetricKind, MetricMetadata};
+pub use pattern::PatternRoom;
 pub use region::{RegionCode, RegionCodeError};
 pub use sample::{Columns, STALE_NAN_BITS, Sample, Timestamp, is_stale, stale_nan};
 pub use source::{Selection, SeriesSet, SeriesSource, SourceError};

@@ -4,6 +4,8 @@ use std::fmt;
 
 use regex::Regex;
 
+use crate::PatternRoom;
+
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MatchOp {
@@ -51,14 +53,21 @@ pub struct MatcherError {
 }
 
 impl Matcher {
-    /// Bytes of memory that one compiled pattern may take.
-    const REGEX_BYTES_MAX: usize = 10 << 20;
-
     /// Makes a matcher; fails only on a regular expression that cannot be read or grows too large.
     pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, MatcherError> {
+        Self::within(&mut PatternRoom::default(), name, op, value)
+    }
+
+    /// The same for one of several matchers of a request, whose patterns share the room for what they are compiled to.
+    pub fn within(
+        room: &mut PatternRoom,
+        name: &str,
+        op: MatchOp,
+        value: &str,
+    ) -> Result<Self, MatcherError> {
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(anchored(name, value)?),
+            MatchOp::Regex | MatchOp::NotRegex => Some(anchored(room, name, value)?),
         };
         Ok(Self { name: name.into(), op, value: value.into(), regex })
     }
@@ -123,15 +132,12 @@ impl fmt::Display for Matcher {
     }
 }
 
-fn anchored(name: &str, pattern: &str) -> Result<Regex, MatcherError> {
-    let compile = |text: &str| regex::RegexBuilder::new(text).size_limit(Matcher::REGEX_BYTES_MAX).build();
+fn anchored(room: &mut PatternRoom, name: &str, pattern: &str) -> Result<Regex, MatcherError> {
     // A pattern that closes a group before it opens one (`a)|(b`) would break out of its anchors: it must be one by itself.
-    let alone = if pattern.contains(')') { compile(pattern).map(drop) } else { Ok(()) };
-    alone.and_then(|()| compile(&Matcher::anchored_pattern(pattern))).map_err(|error| MatcherError {
-        name: name.into(),
-        pattern: pattern.into(),
-        reason: error.to_string(),
-    })
+    let alone =
+        if pattern.contains(')') { PatternRoom::default().compile(pattern).map(drop) } else { Ok(()) };
+    let compiled = alone.and_then(|()| room.compile(&Matcher::anchored_pattern(pattern)));
+    compiled.map_err(|reason| MatcherError { name: name.into(), pattern: pattern.into(), reason })
 }
 
 #[cfg(test)]

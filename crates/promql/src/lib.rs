@@ -28,7 +28,7 @@ mod parse;
 mod re2;
 mod value;
 
-use model::{MatchOp, Matcher, SeriesSource, Timestamp};
+use model::{MatchOp, Matcher, PatternRoom, SeriesSource, Timestamp};
 
 pub use annotation::{Annotation, Severity};
 pub use ast::{Expr, PRETTY_BYTES_MAX, Span, ValueType};
@@ -36,17 +36,18 @@ pub use error::{Interrupt, QueryError};
 pub use function::{Arity, Function};
 pub use number::{format_plain, format_value, push_value};
 pub use options::{Features, InterruptCheck, Options};
-pub use parse::{ParseError, REGEX_COUNT_MAX, parse, parse_matchers, parse_with};
+pub use parse::{ParseError, REGEX_COUNT_MAX, parse, parse_matchers, parse_matchers_within, parse_with};
 pub use value::{Answer, MatrixSeries, Statistics, Value, VectorSample};
 
-/// A condition whose pattern is read as in selectors, as RE2 reads it; for conditions that come by another way than text.
+/// A condition whose pattern is read as in selectors, as RE2 reads it; for conditions that come by another way than text. Those of one
+/// request share the room for what their patterns are compiled to.
 ///
 /// # Errors
 /// What is wrong with the pattern.
-pub fn matcher(name: &str, op: MatchOp, value: &str) -> Result<Matcher, String> {
+pub fn matcher(room: &mut PatternRoom, name: &str, op: MatchOp, value: &str) -> Result<Matcher, String> {
     let is_regex = matches!(op, MatchOp::Regex | MatchOp::NotRegex);
     let pattern = if is_regex { re2::translate(value) } else { value.to_owned() };
-    Matcher::new(name, op, &pattern)
+    Matcher::within(room, name, op, &pattern)
         .map_err(|error| format!("error parsing regexp: {}", re2::one_line(&error.reason)))
 }
 

@@ -4,8 +4,8 @@
 //! crate's tree has no positions, its syntax errors all read "invalid promql query", `foo[1e300]` and `offset -1e300` panic in it
 //! (measured with 0.11.1), and it compiles every regular expression (up to 10 MiB each) before anyone can count them.
 //!
-//! Limits: [`Expr::BYTES_MAX`] bytes, [`Expr::DEPTH_MAX`] levels, [`REGEX_COUNT_MAX`] regular expressions. Memory and time are
-//! linear in the length.
+//! Limits: [`Expr::BYTES_MAX`] bytes, [`Expr::DEPTH_MAX`] levels, [`REGEX_COUNT_MAX`] regular expressions, which together take no more
+//! than [`model::PatternRoom`] has. Memory and time are linear in the length.
 
 mod duration_expr;
 mod lex;
@@ -13,6 +13,8 @@ mod matchers;
 mod modifiers;
 
 use std::fmt;
+
+use model::PatternRoom;
 
 use crate::ast::{
     Aggregate, AggregateOp, Binary, BinaryOp, Call, Duration, Edge, Expr, Group, Grouping, Kind,
@@ -22,7 +24,7 @@ use crate::function::Function;
 use crate::options::Features;
 use lex::{Token, TokenKind};
 
-pub use matchers::parse_matchers;
+pub use matchers::{parse_matchers, parse_matchers_within};
 
 /// Regular expressions in one query: each may take megabytes once compiled.
 pub const REGEX_COUNT_MAX: usize = 100;
@@ -97,6 +99,7 @@ struct Parser<'t> {
     at: usize,
     depth: usize,
     regexes: usize,
+    room: PatternRoom,
     /// A selector may match everything: it only narrows what another one selects.
     empty_selectors: bool,
     features: Features,
@@ -109,7 +112,8 @@ impl<'t> Parser<'t> {
             return Err(ParseError { message, line: 1, column: 1 });
         }
         let tokens = lex::tokens(text).map_err(|(span, why)| Fault::new(span, why).place(text))?;
-        Ok(Self { text, tokens, at: 0, depth: 0, regexes: 0, empty_selectors: false, features })
+        let room = PatternRoom::default();
+        Ok(Self { text, tokens, at: 0, depth: 0, regexes: 0, room, empty_selectors: false, features })
     }
 
     fn whole(&mut self) -> Parsed<Expr> {

@@ -11,8 +11,8 @@ use crate::re2;
 
 /// The longest label value that an expression may make, in bytes.
 const LABEL_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of memory that one compiled pattern may take.
-const REGEX_BYTES_MAX: usize = 10 << 20;
+/// Bytes of memory that one compiled pattern may take: as many may be there at once as an expression is deep.
+const REGEX_BYTES_MAX: usize = 1 << 20;
 
 impl<'q> Query<'q> {
     pub(super) fn label_replace(&'q self, arguments: &'q [Expr], steps: Steps) -> Result<Stream<'q>> {

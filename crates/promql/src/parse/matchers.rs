@@ -1,6 +1,6 @@
 //! `metric{label="value", …}`: what a selector asks for, in expressions and in the `match[]` arguments of the API.
 
-use model::{METRIC_NAME, MatchOp, Matcher};
+use model::{METRIC_NAME, MatchOp, Matcher, PatternRoom};
 
 use super::lex::TokenKind;
 use super::{Fault, LABELS_MAX, ParseError, Parsed, Parser, REGEX_COUNT_MAX};
@@ -10,8 +10,16 @@ use crate::re2;
 
 /// The matchers of a series selector such as `up{job="node"}`; what a `match[]` argument holds.
 pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, ParseError> {
+    parse_matchers_within(&mut PatternRoom::default(), text)
+}
+
+/// The same for one of several selectors of a request, whose patterns share the room for what they are compiled to.
+pub fn parse_matchers_within(room: &mut PatternRoom, text: &str) -> Result<Vec<Matcher>, ParseError> {
     let mut parser = Parser::new(text, Features::default())?;
-    parser.series_selector().map_err(|fault| fault.place(text))
+    std::mem::swap(&mut parser.room, room);
+    let matchers = parser.series_selector().map_err(|fault| fault.place(text));
+    *room = parser.room;
+    matchers
 }
 
 impl Parser<'_> {
@@ -100,7 +108,7 @@ impl Parser<'_> {
             ));
         }
         let pattern = if is_regex { re2::translate(value) } else { value.to_owned() };
-        Matcher::new(label, op, &pattern).map_err(|error| {
+        Matcher::within(&mut self.room, label, op, &pattern).map_err(|error| {
             Fault::new(here, format!("error parsing regexp: {}", re2::one_line(&error.reason)))
         })
     }

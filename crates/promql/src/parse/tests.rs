@@ -193,6 +193,20 @@ fn length_and_regular_expressions_are_bounded() {
     assert!(error.contains("100 regular expressions"), "{error}");
 }
 
+/// A thousand selectors of some 6 MiB each took 6 GiB before anything was asked for.
+#[test]
+fn what_regular_expressions_take_together_is_bounded() {
+    let large = "([a-z]{1,200}){1,20}".repeat(4);
+    let selector = format!("{{a=~\"{large}\"}}");
+    let many = vec![selector.as_str(); 80].join(" or ");
+    let error = parse(&many).expect_err("too large together").message;
+    assert!(error.contains("take more than 64 MiB: use fewer or simpler ones"), "{error}");
+    assert!(parse(&selector).is_ok(), "one may be as large");
+    let mut room = model::PatternRoom::default();
+    let fit = (0..80).take_while(|_| parse_matchers_within(&mut room, &selector).is_ok()).count();
+    assert!((1..80).contains(&fit), "selectors of a request share the room: {fit}");
+}
+
 #[test]
 fn lists_are_bounded() {
     for (text, expected) in [
