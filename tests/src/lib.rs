@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod conformance;
+pub mod differential;
 pub mod held;
 pub mod http;
 pub mod pantau;
