@@ -1,8 +1,9 @@
 //! `/api/v1/rules` and `/api/v1/alerts`: what the rules are and what they found, as Prometheus shows it.
 //!
 //! A reader of a part sees alerts of its regions and sites; of the rules those that bear such labels or have such an alert, unless
-//! their expression names another region or site; and no error texts, which quote data. An alert whose data stopped has the state
-//! `unknown`.
+//! their expression names another region or site; and no error texts, which quote data. Annotations whose template asks the store
+//! (`query`) it sees as [`HIDDEN`], and of a rule whose labels do so nothing: rules ask about everything. An alert whose data stopped has
+//! the state `unknown`.
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use axum::response::Response;
 use model::{Labels, MatchOp, Matcher, RegionCode, Timestamp};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use template::Template;
 
 use super::in_background;
 use super::params::Params;
@@ -23,6 +25,9 @@ use crate::rules::group::Spec;
 use crate::rules::{GroupView, RuleView};
 use crate::scope::Scope;
 use crate::state::AppState;
+
+/// What stands for an annotation that may tell of other regions.
+const HIDDEN: &str = "<hidden: it asks about everything, and this reader sees a part>";
 
 /// Rules by group.
 pub(super) async fn rules(Viewer(scope): Viewer, State(state): State<AppState>, params: Params) -> Response {
@@ -41,11 +46,7 @@ pub(super) async fn alerts(Viewer(scope): Viewer, State(state): State<AppState>,
     let work = move || {
         let groups = state.rules.groups();
         let rules = groups.iter().flat_map(|group| &group.rules);
-        let alerts: Vec<Value> = rules
-            .flat_map(|rule| &rule.alerts)
-            .filter(|alert| sees(&scope, &alert.labels))
-            .map(alert_json)
-            .collect();
+        let alerts: Vec<Value> = rules.flat_map(|rule| alerts_json(rule, &scope)).collect();
         Ok(reply::success(&json!({ "alerts": alerts }).to_string(), gzip))
     };
     in_background(work).await.unwrap_or_else(|error| error.response(gzip))
@@ -185,7 +186,7 @@ fn moment(at: Option<Timestamp>) -> String {
 }
 
 fn rule_json(view: &RuleView, asked: &Asked, scope: &Scope) -> Option<Value> {
-    let alerts: Vec<&ActiveAlert> = view.alerts.iter().filter(|alert| sees(scope, &alert.labels)).collect();
+    let alerts = alerts_seen(view, scope);
     let rule = &view.rule;
     if !sees_rule(scope, rule, !alerts.is_empty()) {
         return None;
@@ -208,11 +209,10 @@ fn rule_json(view: &RuleView, asked: &Asked, scope: &Scope) -> Option<Value> {
             json["state"] = state_of(&alerts, view.fared.at.is_some()).into();
             json["duration"] = hold.as_secs_f64().into();
             json["keepFiringFor"] = keep_firing.as_secs_f64().into();
-            json["annotations"] =
-                object(annotations.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-            let shown =
-                if asked.exclude_alerts { Vec::new() } else { alerts.into_iter().map(alert_json).collect() };
-            json["alerts"] = Value::Array(shown);
+            let hidden = hidden_annotations(rule, scope);
+            json["annotations"] = annotations_json(annotations, &hidden);
+            let alerts = if asked.exclude_alerts { Vec::new() } else { alerts };
+            json["alerts"] = alerts.into_iter().map(|alert| alert_json(alert, &hidden)).collect();
         }
     }
     Some(json)
@@ -232,10 +232,54 @@ fn state_of(alerts: &[&ActiveAlert], is_evaluated: bool) -> &'static str {
     }
 }
 
-fn alert_json(alert: &ActiveAlert) -> Value {
+/// Alerts of a rule that a scope shows.
+fn alerts_seen<'v>(view: &'v RuleView, scope: &Scope) -> Vec<&'v ActiveAlert> {
+    if view.alerts.is_empty() || hides_alerts(&view.rule, scope) {
+        return Vec::new();
+    }
+    view.alerts.iter().filter(|alert| sees(scope, &alert.labels)).collect()
+}
+
+fn alerts_json(view: &RuleView, scope: &Scope) -> Vec<Value> {
+    let alerts = alerts_seen(view, scope);
+    if alerts.is_empty() {
+        return Vec::new();
+    }
+    let hidden = hidden_annotations(&view.rule, scope);
+    alerts.into_iter().map(|alert| alert_json(alert, &hidden)).collect()
+}
+
+/// Whether a text of an alert asks the store, which answers rules about every region.
+fn asks(text: &str) -> bool {
+    // What is no template is shown as it stands.
+    text.contains("query") && Template::parse("", text).is_ok_and(|template| template.queries())
+}
+
+fn hides_alerts(rule: &Rule, scope: &Scope) -> bool {
+    !scope.is_everything() && rule.labels.iter().any(|(_, text)| asks(text))
+}
+
+/// Names of the annotations that a scope does not show.
+fn hidden_annotations<'r>(rule: &'r Rule, scope: &Scope) -> Vec<&'r str> {
+    match &rule.kind {
+        RuleKind::Alert { annotations, .. } if !scope.is_everything() => {
+            annotations.iter().filter(|(_, text)| asks(text)).map(|(name, _)| name.as_str()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn annotations_json(annotations: &[(String, String)], hidden: &[&str]) -> Value {
+    object(annotations.iter().map(|(name, text)| {
+        let name = name.as_str();
+        (name, if hidden.contains(&name) { HIDDEN } else { text.as_str() })
+    }))
+}
+
+fn alert_json(alert: &ActiveAlert, hidden: &[&str]) -> Value {
     let mut json = json!({
         "labels": object(alert.labels.iter()),
-        "annotations": object(alert.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+        "annotations": annotations_json(&alert.annotations, hidden),
         "state": alert.state.as_str(),
         "activeAt": rfc3339(alert.active_at),
         "value": exponent(alert.value),
@@ -279,7 +323,7 @@ fn sees_rule(scope: &Scope, rule: &Rule, has_alerts: bool) -> bool {
     }
     let own = |name: &str| rule.labels.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str());
     let names_others = rule.expr.selectors().into_iter().any(|matchers| !within(scope, matchers));
-    (has_alerts || allows(scope, own)) && !names_others
+    (has_alerts || allows(scope, own)) && !names_others && !hides_alerts(rule, scope)
 }
 
 /// Whether conditions on region and site, where there are any, name what the scope shows.

@@ -117,6 +117,11 @@ impl Template {
         Ok(Self { name: name.to_owned(), text, tree })
     }
 
+    /// Whether it asks the store anywhere: what it says then need not be of its alert.
+    pub fn queries(&self) -> bool {
+        self.tree.calls("query")
+    }
+
     /// Expands it for an alert.
     pub fn expand(
         &self,

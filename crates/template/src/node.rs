@@ -17,6 +17,37 @@ pub(crate) enum Node {
     Continue(usize),
 }
 
+impl Node {
+    /// Whether a function stands in it.
+    pub(crate) fn calls(&self, function: &str) -> bool {
+        match self {
+            Self::Text(..) | Self::Break(_) | Self::Continue(_) | Self::Template(_, _, None) => false,
+            Self::Action(_, pipe) | Self::Template(_, _, Some(pipe)) => pipe.calls(function),
+            Self::If(branch) | Self::With(branch) | Self::Range(branch) => {
+                let mut nodes = branch.body.iter().chain(branch.other.iter().flatten());
+                branch.pipe.calls(function) || nodes.any(|node| node.calls(function))
+            }
+        }
+    }
+}
+
+impl Pipe {
+    fn calls(&self, function: &str) -> bool {
+        self.commands.iter().flat_map(|command| &command.words).any(|word| word.calls(function))
+    }
+}
+
+impl Word {
+    fn calls(&self, function: &str) -> bool {
+        match &self.kind {
+            WordKind::Function(name) => name == function,
+            WordKind::Chain(word, _) => word.calls(function),
+            WordKind::Pipe(pipe) => pipe.calls(function),
+            _ => false,
+        }
+    }
+}
+
 /// What `if`, `with` and `range` have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Branch {

@@ -18,6 +18,13 @@ pub(crate) struct Tree {
     pub(crate) defined: BTreeMap<String, Vec<Node>>,
 }
 
+impl Tree {
+    /// Whether a function stands anywhere.
+    pub(crate) fn calls(&self, function: &str) -> bool {
+        self.defined.values().chain([&self.root]).flatten().any(|node| node.calls(function))
+    }
+}
+
 /// Reads a template; the message where it is none.
 pub(crate) fn parse(name: &str, text: &str) -> Result<Tree, String> {
     let tokens = crate::lex::lex(text);

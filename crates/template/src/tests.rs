@@ -147,3 +147,22 @@ proptest! {
         prop_assert_eq!(expand(&format!("{{{{ {} }}}}", format::quote(&text))), Ok(text));
     }
 }
+
+#[test]
+fn whether_a_template_asks_the_store_is_known() {
+    let check = |text: &str, expected: bool| {
+        assert_eq!(Template::parse("t", text).expect(text).queries(), expected, "{text}");
+    };
+    check("{{ $labels.query }} query {{ \"query\" | toUpper }}", false);
+    for text in [
+        "{{ query \"up\" }}",
+        "{{ \"up\" | query | first | value }}",
+        "{{ if true }}{{ else }}{{ with (query \"up\").a }}{{ end }}{{ end }}",
+        "{{ range query \"up\" }}{{ end }}",
+        "{{ define \"x\" }}{{ len (query \"up\") }}{{ end }}",
+        "{{ define \"x\" }}{{ end }}{{ template \"x\" (query \"up\") }}",
+        "{{ $x := 1 }}{{ $x = query \"up\" }}",
+    ] {
+        check(text, true);
+    }
+}

@@ -98,6 +98,33 @@ fn a_group_reads_as_in_prometheus() {
     assert_eq!(page, expected);
 }
 
+/// Rules ask about everything: an annotation told a reader of Kudus how things stand in Jepara.
+#[test]
+fn what_templates_ask_is_not_for_those_who_see_a_part() {
+    let view = |labels: &str| {
+        let text = format!(
+            "groups:\n- name: g\n  rules:\n  - {{alert: Down, expr: up == 0, labels: {{{labels}}}, annotations: {{all: '{{{{ query \"up\" }}}}', summary: down}}}}\n"
+        );
+        let file = RuleFile::parse(&text, std::path::Path::new("r.yml")).expect("good rules");
+        let mut alerts = down();
+        alerts.iter_mut().for_each(|alert| alert.annotations.push(("all".into(), "jepara is down".into())));
+        RuleView { alerts, ..rule_view(Arc::clone(&file.groups[0].rules[0])) }
+    };
+    let asked = Asked::new(&Params::from_text("")).expect("no parameters");
+    let seen = view("severity: page");
+    let text = rule_json(&seen, &asked, &kudus()).expect("it has an alert there").to_string();
+    assert!(text.contains(HIDDEN) && text.contains("\"summary\":\"down\""), "{text}");
+    assert!(!text.contains("jepara") && !text.contains("query \\\"up"), "{text}");
+    let alerts = json!(alerts_json(&seen, &kudus())).to_string();
+    assert!(alerts.contains("33.19") && !alerts.contains("jepara") && !alerts.contains("33.20"), "{alerts}");
+    let whole = json!(alerts_json(&seen, &Scope::everything())).to_string();
+    assert_eq!(whole.matches("jepara is down").count(), 2, "{whole}");
+    let labelled = view("worst: '{{ query \"up\" | first | value }}'");
+    assert!(rule_json(&labelled, &asked, &kudus()).is_none(), "its labels may name others");
+    assert!(alerts_json(&labelled, &kudus()).is_empty());
+    assert!(rule_json(&labelled, &asked, &Scope::everything()).is_some());
+}
+
 #[test]
 fn parameters_choose() {
     let all = Scope::everything();
