@@ -29,12 +29,14 @@ const RULES: &str = "groups:
   - {alert: TargetDown, expr: up == 0}
 ";
 
-/// A collector with a rule, its place named.
+/// A collector with a rule, its place named; whom it is to tell of alerts does not listen.
 fn collector(folder: &Path) -> Collector {
     std::fs::create_dir_all(folder).expect("the folder can be made");
     std::fs::write(folder.join("rules.yml"), RULES).expect("the rules can be written");
     let lines = "identity: {region: '33', site: semarang-dc, instance: collector}\nagent: {enabled: false}\n\
-                 rules: {files: [rules.yml]}\n";
+                 rules: {files: [rules.yml]}\n\
+                 alerting: {alertmanagers: [{url: 'http://127.0.0.1:9'}]}\n\
+                 notify: {webhook: [{name: nobody, url: 'http://127.0.0.1:9'}]}\n";
     Collector::start(folder, lines)
 }
 

@@ -65,16 +65,17 @@ fn check(npm: Option<&Path>) -> Result<()> {
         faults.extend(lint::faults(&board, &catalogue).into_iter().map(|fault| format!("{name}: {fault}")));
         boards.push((name, board));
     }
-    faults.extend(packs::faults(&root().join("configs/rules"), &catalogue)?);
+    let packs = packs::read(&root().join("configs/rules"))?;
+    faults.extend(packs::faults(&packs, &catalogue));
     if let Some(folder) = npm {
-        faults.extend(npm::faults(folder, &boards)?);
+        faults.extend(npm::faults(folder, &boards, &packs)?);
     }
     faults.iter().for_each(|fault| eprintln!("{fault}"));
     if !faults.is_empty() {
         bail!("{} faults in dashboards", faults.len());
     }
     let npm = if npm.is_some() { ", also by @grafana/schema and lezer-promql" } else { "" };
-    println!("dashboards: {} boards, no fault{npm}", boards.len());
+    println!("dashboards: {} boards and {} rules, no fault{npm}", boards.len(), packs.len());
     Ok(())
 }
 
@@ -116,9 +117,12 @@ mod tests {
             "targets": [{"refId": "A", "expr": "rate(up[5m]"}],
         });
         let board = json!({"schemaVersion": 42, "editable": "no", "panels": [panel]});
-        let faults = super::npm::faults(&folder, &[("a.json".to_owned(), board)]).expect("node runs");
+        let pack = ("b.yaml".to_owned(), "up =".to_owned());
+        let faults =
+            super::npm::faults(&folder, &[("a.json".to_owned(), board)], &[pack]).expect("node runs");
         for expected in [
             "a.json: Traffic: lezer",
+            "b.yaml: lezer",
             "a.json: @grafana",
             "Traffic: options: @grafana",
             "Traffic: custom: @grafana",

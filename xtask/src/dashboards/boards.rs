@@ -543,6 +543,21 @@ const PANTAU: Board = Board {
             ],
         ),
         lines(
+            (
+                "Notifications that do not get through",
+                "short",
+                "Messages that wait for a receiver now; a second, tries that failed and alerts that an Alertmanager did not take.",
+            ),
+            &[
+                Query("{{receiver}} waits", "pantau_notify_waiting{HERE}"),
+                Query("{{receiver}} failed", "rate(pantau_notify_failures_total{HERE}[$__rate_interval])"),
+                Query(
+                    "{{alertmanager}} failed",
+                    "rate(prometheus_notifications_errors_total{HERE}[$__rate_interval])",
+                ),
+            ],
+        ),
+        lines(
             ("Memory", "bytes", "Memory of the collector, and of it the samples, labels and index."),
             &[
                 Query("{{instance}}", "process_resident_memory_bytes{HERE}"),

@@ -1,6 +1,6 @@
 //! Boards in the eyes of the makers of Grafana and Prometheus: types of npm's `@grafana/schema`, grammar of `@prometheus-io/lezer-promql`.
 //!
-//! In: the boards and a folder in which `npm install` put the packages. Out: a line for each fault. Installs nothing, and is no part of
+//! In: the boards, expressions of the packs of rules, and a folder in which `npm install` put the packages. Out: a line for each fault. Installs nothing, and is no part of
 //! the tests where node or the packages are not there. What the types leave open (a query's own fields) is for `lint.rs`.
 
 use std::io::Write as _;
@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::lint;
+use super::packs::Written;
 
 const SCRIPT: &str = include_str!("npm/check.js");
 
@@ -23,14 +24,14 @@ pub(super) fn is_there(folder: &Path) -> bool {
     PACKAGES.iter().all(|package| folder.join("node_modules").join(package).is_dir())
 }
 
-/// The faults of all boards, by file name.
-pub(super) fn faults(folder: &Path, boards: &[(String, Value)]) -> Result<Vec<String>> {
+/// The faults of all boards, and of expressions of the packs of rules, by file name.
+pub(super) fn faults(folder: &Path, boards: &[(String, Value)], packs: &[Written]) -> Result<Vec<String>> {
     if !is_there(folder) {
         // From 7 on TypeScript is a program alone, which cannot be asked from a script.
         let names = PACKAGES.join(" ").replace("typescript", "typescript@5");
         bail!("packages are missing: run `npm install --prefix {} {names}`", folder.display());
     }
-    let said = run(folder, &input(boards))?;
+    let said = run(folder, &input(boards, packs))?;
     let mut lines: Vec<String> = said.lines().map(str::to_owned).collect();
     // Whoever ends early without a word has found nothing because nothing was looked at.
     if lines.pop().as_deref() != Some("done") {
@@ -39,8 +40,10 @@ pub(super) fn faults(folder: &Path, boards: &[(String, Value)]) -> Result<Vec<St
     Ok(lines)
 }
 
-fn input(boards: &[(String, Value)]) -> Value {
-    let expressions: Vec<Value> = boards.iter().flat_map(|(name, board)| expressions(name, board)).collect();
+fn input(boards: &[(String, Value)], packs: &[Written]) -> Value {
+    let of_pack = |(name, expression): &Written| json!({"where": name, "expression": expression});
+    let mut expressions: Vec<Value> = packs.iter().map(of_pack).collect();
+    expressions.extend(boards.iter().flat_map(|(name, board)| self::expressions(name, board)));
     let boards: serde_json::Map<_, _> = boards.iter().cloned().collect();
     json!({"boards": boards, "expressions": expressions})
 }

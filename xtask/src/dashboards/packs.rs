@@ -10,9 +10,12 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::lint::Catalogue;
 
-/// The faults of all packs.
-pub(super) fn faults(folder: &Path, catalogue: &Catalogue) -> Result<Vec<String>> {
-    let mut faults = Vec::new();
+/// Where it stands and what is written there.
+pub(super) type Written = (String, String);
+
+/// The expressions of all packs, by file name.
+pub(super) fn read(folder: &Path) -> Result<Vec<Written>> {
+    let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
         let path = entry?.path();
         if path.extension().is_none_or(|end| end != "yaml") {
@@ -24,10 +27,18 @@ pub(super) fn faults(folder: &Path, catalogue: &Catalogue) -> Result<Vec<String>
         let rules = text.lines().filter(|line| line.trim().starts_with("expr:")).count();
         ensure!(found.len() == rules && rules > 0, "cannot find each expression in {}", path.display());
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let of_one = |expression: &String| of_expression(expression, catalogue);
-        faults.extend(found.iter().flat_map(of_one).map(|fault| format!("{name}: {fault}")));
+        all.extend(found.into_iter().map(|expression| (name.clone().into_owned(), expression)));
     }
-    Ok(faults)
+    Ok(all)
+}
+
+/// The faults of these.
+pub(super) fn faults(packs: &[Written], catalogue: &Catalogue) -> Vec<String> {
+    let of_one = |(name, written): &Written| {
+        let faults = of_expression(written, catalogue);
+        faults.into_iter().map(|fault| format!("{name}: {fault}")).collect::<Vec<_>>()
+    };
+    packs.iter().flat_map(of_one).collect()
 }
 
 fn of_expression(written: &str, catalogue: &Catalogue) -> Vec<String> {
