@@ -3,6 +3,7 @@
 use model::{Labels, METRIC_NAME};
 
 use super::native::{Point, Remarks, window as native_window};
+use super::rate::sweep::Sweep;
 use super::select::Show;
 use super::series::{Series, Stream};
 use super::window::{Window, Windows};
@@ -241,7 +242,8 @@ impl<'q> Query<'q> {
             }
             native_window::call(name, &window, function, Remarks::on(self, argument, labels))
         };
-        let mut window_of = self.per_window(windows, steps, once, call);
+        let sweep = Sweep::find(name, self.budget.take(0)?);
+        let mut window_of = self.per_window(windows, steps, once, sweep, call);
         let mut checked = None;
         let series = std::iter::from_fn(move || window_of().transpose()).inspect(move |series| {
             if let (true, Ok(series)) = (checks_name, series) {
@@ -255,12 +257,14 @@ impl<'q> Query<'q> {
         }
     }
 
-    /// Computes one value a window, series by series; `once` says that every step gives the same.
+    /// Computes one value a window, series by series; `once` says that every step gives the same. What can be swept over is not looked at
+    /// window by window.
     fn per_window(
         &'q self,
         mut windows: Windows<'q>,
         steps: Steps,
         once: bool,
+        mut sweep: Option<Sweep>,
         function: impl Fn(Window<'_>, usize, &Labels) -> Option<Point> + 'q,
     ) -> impl FnMut() -> Result<Option<Series>> + 'q {
         let mut work = 0;
@@ -268,18 +272,12 @@ impl<'q> Query<'q> {
             while windows.advance()? {
                 let mut points = Column::absent(&self.budget, steps.count)?;
                 let distinct = if once { 1 } else { steps.count };
-                for at in 0..distinct {
-                    windows.slide(at);
-                    let window = windows.current();
-                    self.check_now_and_then(&mut work, window.len())?;
-                    if window.len() == 0 {
-                        continue;
-                    }
-                    match function(window, at, windows.labels()) {
-                        None => {}
-                        Some(Point::Number(value)) => points[at] = value,
-                        Some(Point::Histogram(histogram)) => points.set_histogram(at, histogram)?,
-                    }
+                if let (Some(sweep), Some(columns)) = (&mut sweep, windows.plain()) {
+                    self.check_now_and_then(&mut work, columns.len() + distinct)?;
+                    sweep.fill(columns, windows.frame(), &mut points[..distinct])?;
+                    windows.count_looked_at(sweep.looked_at());
+                } else {
+                    self.each_window(&mut windows, &mut points, distinct, &mut work, &function)?;
                 }
                 if once {
                     points.repeat_first()?;
@@ -291,6 +289,31 @@ impl<'q> Query<'q> {
             }
             Ok(None)
         }
+    }
+
+    /// Computes one value a window of a series.
+    fn each_window(
+        &self,
+        windows: &mut Windows<'q>,
+        points: &mut Column,
+        distinct: usize,
+        work: &mut usize,
+        function: &impl Fn(Window<'_>, usize, &Labels) -> Option<Point>,
+    ) -> Result<()> {
+        for at in 0..distinct {
+            windows.slide(at);
+            let window = windows.current();
+            self.check_now_and_then(work, window.len())?;
+            if window.len() == 0 {
+                continue;
+            }
+            match function(window, at, windows.labels()) {
+                None => {}
+                Some(Point::Number(value)) => points[at] = value,
+                Some(Point::Histogram(histogram)) => points.set_histogram(at, histogram)?,
+            }
+        }
+        Ok(())
     }
 
     /// A function of each window's numbers, if there are so many, and its step; its name goes.
@@ -308,7 +331,7 @@ impl<'q> Query<'q> {
             };
             function(numbers, at).map(Point::Number)
         };
-        let mut window_of = self.per_window(self.windows(argument, steps)?, steps, false, call);
+        let mut window_of = self.per_window(self.windows(argument, steps)?, steps, false, None, call);
         let series = std::iter::from_fn(move || window_of().transpose());
         self.drop_names(Box::new(series), argument.has_one_name())
     }

@@ -1,5 +1,7 @@
 //! Functions of counters and trends over a window: rate, increase, delta, deriv, predict_linear, resets, changes.
 
+pub(super) mod sweep;
+
 use model::Timestamp;
 
 use super::summation::Sum;
@@ -17,12 +19,7 @@ pub(super) fn extrapolated(window: &Window<'_>, is_counter: bool, is_rate: bool)
         let resets = window.values.windows(2).filter(|pair| pair[1] < pair[0]);
         resets.for_each(|pair| change += pair[0]);
     }
-    let sampled = Sampled {
-        first: window.times[0].as_millis(),
-        last: window.times[window.times.len() - 1].as_millis(),
-        count: window.values.len(),
-        begins: None,
-    };
+    let sampled = Sampled::of(window.times);
     let zero_share = (is_counter && change > 0.0 && first >= 0.0).then(|| first / change);
     Some(change * sampled.factor(window, zero_share, is_rate))
 }
@@ -38,33 +35,61 @@ pub(super) struct Sampled {
 }
 
 impl Sampled {
+    /// Samples at these times, at least one.
+    pub(super) fn of(times: &[Timestamp]) -> Self {
+        Self {
+            first: times[0].as_millis(),
+            last: times[times.len() - 1].as_millis(),
+            count: times.len(),
+            begins: None,
+        }
+    }
+
     /// By what the change between the samples grows. `zero_share` is the first value's share of the change, for counters that were at zero
     /// some time before.
     pub(super) fn factor(&self, window: &Window<'_>, zero_share: Option<f64>, is_rate: bool) -> f64 {
-        let seconds = |millis: i64| millis as f64 / 1000.0;
-        let mean_distance = match self.count {
-            0 | 1 => 0.0,
-            count => seconds(self.last - self.first) / (count - 1) as f64,
-        };
-        let sampled = seconds(self.last - self.begins.unwrap_or(self.first));
-        let threshold = mean_distance * 1.1;
-        let mut to_start = if self.begins.is_some() { 0.0 } else { seconds(self.first - window.start) };
-        let mut to_end = seconds(window.end - self.last);
-        if to_start >= threshold {
-            to_start = mean_distance / 2.0;
-        }
-        if self.begins.is_some() {
-            to_start = 0.0;
-        } else if let Some(share) = zero_share {
+        let sampled = self.seconds();
+        let mut to_start = self.to_start(window);
+        if let (None, Some(share)) = (self.begins, zero_share) {
             let to_zero = sampled * share;
             to_start = if to_zero < to_start { to_zero } else { to_start };
         }
-        if to_end >= threshold {
+        let mean_distance = self.mean_distance();
+        let mut to_end = seconds(window.end - self.last);
+        if to_end >= mean_distance * FAR {
             to_end = mean_distance / 2.0;
         }
         let factor = (sampled + to_start + to_end) / sampled;
         if is_rate { factor / window.range_seconds() } else { factor }
     }
+
+    /// What lies between the first sample, or the counter's beginning, and the last.
+    fn seconds(&self) -> f64 {
+        seconds(self.last - self.begins.unwrap_or(self.first))
+    }
+
+    fn mean_distance(&self) -> f64 {
+        match self.count {
+            0 | 1 => 0.0,
+            count => seconds(self.last - self.first) / (count - 1) as f64,
+        }
+    }
+
+    /// How far the change is extended before the first sample, but for counters that were at zero there.
+    fn to_start(&self, window: &Window<'_>) -> f64 {
+        if self.begins.is_some() {
+            return 0.0;
+        }
+        let (to_start, mean_distance) = (seconds(self.first - window.start), self.mean_distance());
+        if to_start >= mean_distance * FAR { mean_distance / 2.0 } else { to_start }
+    }
+}
+
+/// Edges at so many mean distances of samples are far.
+const FAR: f64 = 1.1;
+
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1000.0
 }
 
 /// `irate` and `idelta`: the last two samples only.

@@ -33,6 +33,13 @@ pub(super) struct Reference {
 }
 
 impl Reference {
+    /// Steps from zero on.
+    #[cfg(test)]
+    pub(super) fn every(step: i64) -> Self {
+        let steps = Steps { start: 0, step, count: usize::MAX, counted: Counted::Never };
+        Self { steps, fixed: None, offset: 0 }
+    }
+
     pub(super) fn at(&self, index: usize) -> i64 {
         self.fixed.unwrap_or_else(|| self.steps.at(index)).saturating_sub(self.offset)
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use model::{Histogram, Labels, ResetHint, Timestamp};
+use model::{Columns, Histogram, Labels, ResetHint, Timestamp};
 
 use super::samples::{Samples, Stamped};
 use super::select::{Reader, Reference};
@@ -67,12 +67,32 @@ impl<'w> Window<'w> {
     }
 }
 
+/// Where the windows of the steps lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    reference: Reference,
+    range: i64,
+}
+
+impl Frame {
+    /// The open left end of a step's window and its right end.
+    pub(super) fn edges(&self, step: usize) -> (i64, i64) {
+        let end = self.reference.at(step);
+        (end.saturating_sub(self.range), end)
+    }
+
+    /// Windows of a range at each of a number of steps.
+    #[cfg(test)]
+    pub(super) fn every(step: i64, range: i64) -> Self {
+        Self { reference: Reference::every(step), range }
+    }
+}
+
 /// Series whose windows are looked at one after the other.
 pub(super) struct Windows<'q> {
     query: &'q Query<'q>,
     origin: Origin<'q>,
-    reference: Reference,
-    range: i64,
+    frame: Frame,
     edge: Edge,
     counted: Counted,
     /// The samples in the last window that was asked for.
@@ -120,8 +140,7 @@ impl<'q> Query<'q> {
         Ok(Windows {
             query: self,
             origin,
-            reference,
-            range: millis,
+            frame: Frame { reference, range: millis },
             edge,
             counted,
             from: 0,
@@ -149,8 +168,7 @@ impl<'q> Query<'q> {
         Ok(Windows {
             query: self,
             origin,
-            reference,
-            range,
+            frame: Frame { reference, range },
             edge: Edge::Open,
             counted,
             from: 0,
@@ -225,7 +243,7 @@ impl<'q> Windows<'q> {
 
     /// Whether every step looks at the same window.
     pub(super) fn is_fixed(&self) -> bool {
-        self.reference.is_fixed()
+        self.frame.reference.is_fixed()
     }
 
     fn samples(&self) -> &Samples {
@@ -233,6 +251,28 @@ impl<'q> Windows<'q> {
             Origin::Selector(reader) => &reader.samples,
             Origin::Subquery { samples, .. } => samples,
         }
+    }
+
+    /// Where the windows lie.
+    pub(super) fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// All samples of the series, where they are numbers of which no start is known.
+    pub(super) fn plain(&self) -> Option<&Columns> {
+        let samples = self.samples();
+        let is_plain = samples.histograms.is_empty() && samples.starts.is_empty();
+        is_plain.then_some(&samples.columns)
+    }
+
+    /// Counts what steps looked at, from the first one on.
+    pub(super) fn count_looked_at(&self, each: impl Iterator<Item = usize>) {
+        if self.counted == Counted::Never {
+            return;
+        }
+        each.enumerate().for_each(|(at, samples)| {
+            self.query.looked_at.add(self.counted, self.is_fixed(), at, samples);
+        });
     }
 
     /// The window of a step; steps must be asked for in ascending order.
@@ -243,8 +283,7 @@ impl<'q> Windows<'q> {
 
     /// Goes on to the window of a step.
     pub(super) fn slide(&mut self, index: usize) {
-        let end = self.reference.at(index);
-        let start = end.saturating_sub(self.range);
+        let (start, end) = self.frame.edges(index);
         let samples = self.samples();
         let (from, to) = slide(self.from, self.to, (start, end), |at| samples.columns.timestamps.get(at));
         let (first, last) = self.histograms;
@@ -263,8 +302,7 @@ impl<'q> Windows<'q> {
     /// The window of a step with the samples around it, for selectors that look beyond their edges: those in
     /// `(start - lookback, end + lookback]`.
     pub(super) fn wide_window(&self, index: usize, lookback: i64, ahead: bool) -> Window<'_> {
-        let end = self.reference.at(index);
-        let start = end.saturating_sub(self.range);
+        let (start, end) = self.frame.edges(index);
         let samples = self.samples();
         let after = start.saturating_sub(lookback);
         let until = if ahead { end.saturating_add(lookback) } else { end };
@@ -308,7 +346,7 @@ fn unhinted(histogram: &Arc<Histogram>) -> Arc<Histogram> {
 }
 
 /// Moves both ends of a window on until it holds what lies in `(start, end]`.
-fn slide<'t>(
+pub(super) fn slide<'t>(
     mut from: usize,
     mut to: usize,
     (start, end): (i64, i64),
