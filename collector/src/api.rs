@@ -45,7 +45,7 @@ use serde::Deserialize;
 use settings::{Bytes, Span};
 
 use crate::auth::Reader;
-use crate::queries::{NotRun, Queries};
+use crate::queries::{NotRun, Patience, Queries};
 use crate::state::AppState;
 
 /// Bounds on queries.
@@ -143,13 +143,24 @@ async fn in_background<T: Send + 'static>(
     ran.unwrap_or_else(|error| Err(reply::ApiError::Internal(format!("the work's thread ended: {error}"))))
 }
 
-/// Runs work that reads series on a thread of its own, in its turn and within the time that it has left.
+/// Runs work that reads series on a thread of its own, in its turn and within the time that it has left. The work reads through the
+/// patience that it is given, or has the engine look at the clock.
 async fn in_turn<T: Send + 'static>(
     turns: &Turns,
     deadline: tokio::time::Instant,
-    work: impl FnOnce() -> Result<T, reply::ApiError> + Send + 'static,
+    work: impl FnOnce(&Patience) -> Result<T, reply::ApiError> + Send + 'static,
 ) -> Result<T, reply::ApiError> {
-    turns.0.run(deadline, work).await?
+    let (_waiting, patience) = Patience::until(deadline.into());
+    let judged = move || {
+        work(&patience).map_err(|error| match patience.over_by() {
+            // Then that is why, whatever it says.
+            Some(interrupt) if matches!(error, reply::ApiError::Internal(_)) => {
+                promql::QueryError::from(interrupt).into()
+            }
+            _ => error,
+        })
+    };
+    turns.0.run(deadline, judged).await?
 }
 
 impl From<NotRun> for reply::ApiError {

@@ -7,10 +7,12 @@
 //! remote read have as many of their own; rules have [`Queries::rule_place`]s that no request takes, and run at the program's own
 //! priority, as taking samples in does. A heavy panel then takes what the others leave.
 //!
-//! A query ends early when its time is up, when its client leaves, or when somebody who sees it ends it. Deliberately not here: limits
+//! A query ends early when its time is up, when its client leaves, or when somebody who sees it ends it; what else reads series ends by
+//! its [`Patience`], for the first two of these reasons. Deliberately not here: limits
 //! on what a query reads, which are the engine's (`promql::Options`).
 
 pub mod log;
+mod patience;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ use crate::scope::Scope;
 use crate::state::now;
 
 use log::Log;
+pub use patience::{Patience, Waiting};
 use workers::Workers;
 
 /// Where a query comes from.

@@ -26,7 +26,7 @@ pub(super) async fn exemplars(
         let query = promql::parse(params.get("query").unwrap_or_default())
             .map_err(|error| ApiError::BadData(error.to_string()))?;
         let deadline = tokio::time::Instant::now() + timeout.get();
-        in_turn(&turns, deadline, move || {
+        in_turn(&turns, deadline, move |_| {
             let found = reader.exemplars(query.selectors(), start, end)?;
             Ok(reply::success_with(&[], &[], gzip, |out| push(out, &found)))
         })

@@ -32,9 +32,9 @@ pub(super) async fn federate(
     let gzip = params.gzip;
     let page = async {
         let selectors = params.selectors()?;
-        in_turn(&turns, deadline, move || {
-            let latest =
-                latest(&*reader.source, &selectors, now(), config.lookback.get(), config.series_max)?;
+        in_turn(&turns, deadline, move |patience| {
+            let source = patience.over(reader.source);
+            let latest = latest(&*source, &selectors, now(), config.lookback.get(), config.series_max)?;
             Ok(reply::text(
                 StatusCode::OK,
                 content_type(offer),

@@ -15,7 +15,7 @@ use super::statistics::{self, Times, Told};
 use super::time::parse_duration;
 use super::{Config, Reader, TRUNCATED, Turns, in_turn, json};
 use crate::auth::Caller;
-use crate::queries::{Asked, Ended, Origin};
+use crate::queries::{Asked, Ended, Origin, Patience};
 use crate::state::{AppState, now};
 
 /// One value per series at one time.
@@ -137,7 +137,7 @@ async fn run(
         counts_samples: told != Told::Nothing || turns.0.logs(),
         ..Options::default()
     };
-    let work = move || {
+    let work = move |_: &Patience| {
         ticket.start();
         let begun = Instant::now();
         let answer = evaluate(&options);

@@ -13,6 +13,7 @@
 //! are streamed at once as queries may run, in places of their own: a client that reads slowly takes none from the panels.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Extension;
@@ -70,8 +71,8 @@ async fn answer(
         Streamed::Only => return stream(job, turns, deadline).await,
         // Looking for histograms reads series and so takes a turn.
         Streamed::Possible => {
-            let (job, streams) = in_turn(&turns, deadline, move || {
-                let streams = !job.has_histograms()?;
+            let (job, streams) = in_turn(&turns, deadline, move |patience| {
+                let streams = !job.has_histograms(&*patience.over(Arc::clone(&job.reader.source)))?;
                 Ok((job, streams))
             })
             .await?;
@@ -81,7 +82,10 @@ async fn answer(
             job
         }
     };
-    let packed = in_turn(&turns, deadline, move || job.samples()).await?;
+    let packed = in_turn(&turns, deadline, move |patience| {
+        job.samples(&*patience.over(Arc::clone(&job.reader.source)))
+    })
+    .await?;
     let headers = [(header::CONTENT_TYPE, "application/x-protobuf"), (header::CONTENT_ENCODING, "snappy")];
     Ok((headers, packed).into_response())
 }
@@ -122,10 +126,10 @@ impl Job {
         Ok(Self { reader, config: settings.query, external, streamed: request.streamed, queries })
     }
 
-    fn has_histograms(&self) -> Result<bool, ApiError> {
+    fn has_histograms(&self, source: &dyn SeriesSource) -> Result<bool, ApiError> {
         let mut histograms = Vec::new();
         for asked in &self.queries {
-            let mut series = asked.select(&*self.reader.source)?;
+            let mut series = asked.select(source)?;
             while series.advance()? {
                 series.read_histograms(&mut histograms)?;
                 if !histograms.is_empty() {
@@ -137,10 +141,10 @@ impl Job {
     }
 
     /// Every sample, packed.
-    fn samples(&self) -> Result<Vec<u8>, ApiError> {
+    fn samples(&self, source: &dyn SeriesSource) -> Result<Vec<u8>, ApiError> {
         let (mut payload, mut left) = (Vec::new(), self.config.samples_allowed());
         for asked in &self.queries {
-            let result = self.result(asked, &mut left)?;
+            let result = self.result(source, asked, &mut left)?;
             read::push_result(&mut payload, &result);
         }
         let mut packed = Vec::new();
@@ -149,10 +153,15 @@ impl Job {
         Ok(packed)
     }
 
-    fn result(&self, asked: &Asked, left: &mut usize) -> Result<Vec<u8>, ApiError> {
+    fn result(
+        &self,
+        source: &dyn SeriesSource,
+        asked: &Asked,
+        left: &mut usize,
+    ) -> Result<Vec<u8>, ApiError> {
         let mut writer = wire::v1::Writer::default();
         let (mut columns, mut histograms) = (Columns::default(), Vec::new());
-        let mut series = asked.select(&*self.reader.source)?;
+        let mut series = asked.select(source)?;
         let mut count = 0;
         while series.advance()? {
             self.count_series(&mut count)?;

@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use model::{Labels, Matcher, Selection, SourceError, Timestamp};
+use model::{Labels, Matcher, Selection, SeriesSource, SourceError, Timestamp};
 
 use super::params::Params;
 use super::reply::{self, ApiError};
@@ -18,9 +18,8 @@ pub(super) async fn label_names(
     Extension(turns): Extension<Turns>,
     params: Params,
 ) -> Response {
-    let source = reader.source;
-    let find = move |wanted: &[Selection<'_>], limit| source.label_names(wanted, limit);
-    list(&state, &turns, &params, false, find, |out, name| json::push_text(out, name)).await
+    let find = |source: &dyn SeriesSource, wanted: &[Selection<'_>], limit| source.label_names(wanted, limit);
+    list(reader, (&state, &turns), &params, false, find, |out, name| json::push_text(out, name)).await
 }
 
 /// Values of a label, sorted. Names beyond the classic letters may be written as such or in Prometheus' `U__` form.
@@ -35,9 +34,10 @@ pub(super) async fn label_values(
     if name.is_empty() {
         return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
     }
-    let source = reader.source;
-    let find = move |wanted: &[Selection<'_>], limit| source.label_values(&name, wanted, limit);
-    list(&state, &turns, &params, false, find, |out, value| json::push_text(out, value)).await
+    let find = move |source: &dyn SeriesSource, wanted: &[Selection<'_>], limit| {
+        source.label_values(&name, wanted, limit)
+    };
+    list(reader, (&state, &turns), &params, false, find, |out, value| json::push_text(out, value)).await
 }
 
 /// Label sets of the series that any selector matches.
@@ -47,26 +47,27 @@ pub(super) async fn series(
     Extension(turns): Extension<Turns>,
     params: Params,
 ) -> Response {
-    let source = reader.source;
-    let find = move |wanted: &[Selection<'_>], limit| source.series(wanted, limit);
-    list(&state, &turns, &params, true, find, |out, labels: &Labels| json::push_labels(out, labels)).await
+    let find = |source: &dyn SeriesSource, wanted: &[Selection<'_>], limit| source.series(wanted, limit);
+    list(reader, (&state, &turns), &params, true, find, |out, labels: &Labels| json::push_labels(out, labels))
+        .await
 }
 
 /// Reads the parameters, finds, and writes the list; `push` writes one item.
 async fn list<T>(
-    state: &AppState,
-    turns: &Turns,
+    reader: Reader,
+    (state, turns): (&AppState, &Turns),
     params: &Params,
     needs_selector: bool,
-    find: impl FnOnce(&[Selection<'_>], usize) -> Result<Vec<T>, SourceError> + Send + 'static,
+    find: impl FnOnce(&dyn SeriesSource, &[Selection<'_>], usize) -> Result<Vec<T>, SourceError> + Send + 'static,
     push: impl FnMut(&mut String, &T) + Send + 'static,
 ) -> Response {
     let (config, gzip) = (state.settings.load().query, params.gzip);
     let run = async {
         let wanted = Wanted::read(params, needs_selector, config.series_max)?;
         let deadline = tokio::time::Instant::now() + config.timeout.get();
-        in_turn(turns, deadline, move || {
-            let (items, warnings) = wanted.find(find)?;
+        in_turn(turns, deadline, move |patience| {
+            let source = patience.over(reader.source);
+            let (items, warnings) = wanted.find(|wanted, limit| find(&*source, wanted, limit))?;
             Ok(reply::success_with(&warnings, &[], gzip, |out| json::push_list(out, &items, push)))
         })
         .await

@@ -221,8 +221,12 @@ async fn find<T: Send + 'static>(
     make: impl FnOnce(&Search) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let deadline = tokio::time::Instant::now() + state.settings.load().query.timeout.get();
-    let search = Search::new(reader, state);
-    in_turn(turns, deadline, move || make(&search)).await
+    let mut search = Search::new(reader, state);
+    in_turn(turns, deadline, move |patience| {
+        search.reader.source = patience.over(search.reader.source);
+        make(&search)
+    })
+    .await
 }
 
 /// Targets; the parameters `state` and `scrapePool` choose among them.
