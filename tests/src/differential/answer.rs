@@ -69,15 +69,15 @@ impl Answer {
         }
     }
 
-    /// All values.
-    pub fn values(&self) -> Vec<f64> {
-        match self {
-            Self::Error(..) | Self::Text(_) => Vec::new(),
-            Self::Scalar((_, value)) => vec![*value],
-            Self::Series(series) => {
-                series.iter().flat_map(|(_, points)| points.iter().map(|point| point.1)).collect()
-            }
+    /// The values of all series at each time, smallest first.
+    pub fn values_by_time(&self) -> BTreeMap<i64, Vec<f64>> {
+        let Self::Series(series) = self else { return BTreeMap::new() };
+        let mut all: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+        for (at, value) in series.iter().flat_map(|(_, points)| points) {
+            all.entry(*at).or_default().push(*value);
         }
+        all.values_mut().for_each(|values| values.sort_by(f64::total_cmp));
+        all
     }
 
     /// All pairs of values that differ, ours first; `None` where series or times do not agree.

@@ -3,8 +3,10 @@
 //! A query that differs is taken apart until the smallest part is found whose own parts are alike: the node that makes the difference. A
 //! rule looks at that node, at what goes into it and at both answers.
 
-use super::answer::{Answer, TOLERANCE};
-use super::query::{Query, Type, When, Words};
+use std::collections::BTreeMap;
+
+use super::answer::{Answer, Metric, Point, TOLERANCE, is_same};
+use super::query::{Matching, Query, Shift, Type, When, Words};
 
 /// Who answers: ours, then theirs.
 pub trait Servers {
@@ -82,41 +84,187 @@ fn smallest(servers: &dyn Servers, mut place: Place, tolerance: f64) -> Place {
 /// A documented change that makes a difference, as `docs/conformance/differential.md` describes it.
 struct Rule {
     name: &'static str,
-    explains: fn(&Place) -> bool,
+    explains: fn(&Place, &dyn Servers) -> bool,
 }
 
 const RULES: &[Rule] = &[
     Rule { name: "atan2 drops the name (#12595)", explains: atan2 },
     Rule { name: "histogram_fraction of classic histograms (#16095)", explains: fraction_of_classic },
-    Rule { name: "a sum that is infinite is no NaN (#14362)", explains: infinite_sum },
+    Rule { name: "an infinite sum is no NaN (#14362)", explains: infinite_sum },
+    Rule { name: "predict_linear of a window held by @ (#13559)", explains: predicted_at },
+    Rule { name: "which of the same values topk takes", explains: ties },
+    Rule { name: "where a counter began (#13725)", explains: beginning_of_counter },
+    Rule { name: "no deviation of a single NaN or infinity (#14941)", explains: deviation_of_one },
+    Rule { name: "several of one side, though a filter leaves one", explains: filtered_many },
+    Rule { name: "labels out of last digits", explains: last_digits_as_labels },
 ];
 
-fn rule(_servers: &dyn Servers, place: &Place) -> Option<&'static str> {
-    RULES.iter().find(|rule| (rule.explains)(place)).map(|rule| rule.name)
+fn rule(servers: &dyn Servers, place: &Place) -> Option<&'static str> {
+    RULES.iter().find(|rule| (rule.explains)(place, servers)).map(|rule| rule.name)
 }
 
 fn is(place: &Place, names: &[&str]) -> bool {
     names.contains(&place.query.name())
 }
 
+/// Whether series and times agree, some values differ, and all that do as `fits` says of ours and theirs.
+fn values_differ(place: &Place, fits: impl Fn(f64, f64) -> bool) -> bool {
+    let values = place.ours.different_values(&place.theirs, TOLERANCE).unwrap_or_default();
+    !values.is_empty() && values.iter().all(|(ours, theirs)| fits(*ours, *theirs))
+}
+
 /// 2.42 keeps the name of the left side, and all else is the same; where names alone told series apart, ours are too many of one name.
-fn atan2(place: &Place) -> bool {
+fn atan2(place: &Place, _: &dyn Servers) -> bool {
     let same = || place.theirs.without("__name__").differs(&place.ours, TOLERANCE).is_none();
     let collides = matches!(&place.ours, Answer::Error(_, text) if text.contains("same labelset"));
     is(place, &["atan2"]) && place.theirs != place.theirs.without("__name__") && (collides || same())
 }
 
 /// 2.42 has no value for them.
-fn fraction_of_classic(place: &Place) -> bool {
+fn fraction_of_classic(place: &Place, _: &dyn Servers) -> bool {
     is(place, &["histogram_fraction"]) && !place.theirs.is_something() && place.ours.is_something()
 }
 
 /// Compensated sums of 2.42 become NaN where they reach infinity.
-fn infinite_sum(place: &Place) -> bool {
+fn infinite_sum(place: &Place, _: &dyn Servers) -> bool {
     let sums =
         ["avg_over_time", "sum_over_time", "stddev_over_time", "stdvar_over_time", "deriv", "predict_linear"];
-    let values = place.ours.different_values(&place.theirs, TOLERANCE);
-    is(place, &sums)
-        && values
-            .is_some_and(|values| values.iter().all(|(ours, theirs)| ours.is_infinite() && theirs.is_nan()))
+    is(place, &sums) && values_differ(place, |ours, theirs| ours.is_infinite() && theirs.is_nan())
+}
+
+/// 2.42 moves the window on with the steps of a range query; at each step asked alone it answers as we do.
+fn predicted_at(place: &Place, servers: &dyn Servers) -> bool {
+    let is_held = |argument: &Query| matches!(argument, Query::Range(_, _, Shift { at: Some(_), .. }, _));
+    let held = matches!(&place.query, Query::Call("predict_linear", arguments) if is_held(&arguments[0]));
+    let same_alone = |at: i64| {
+        let (ours, theirs) = servers.ask(&place.query, When::Instant(at));
+        ours.differs(&theirs, TOLERANCE).is_none()
+    };
+    held && matches!(place.when, When::Range { .. }) && place.when.times().into_iter().all(same_alone)
+}
+
+/// Which of several series with the same value are taken depends on their order, which in 2.42 is that of a Go map: random.
+fn ties(place: &Place, _: &dyn Servers) -> bool {
+    let (ours, theirs) = (place.ours.values_by_time(), place.theirs.values_by_time());
+    let same_values = |(ours, theirs): (&Vec<f64>, &Vec<f64>)| {
+        ours.len() == theirs.len()
+            && ours.iter().zip(theirs).all(|(ours, theirs)| is_same(*ours, *theirs, TOLERANCE))
+    };
+    is(place, &["topk", "bottomk"])
+        && !ours.is_empty()
+        && ours.keys().eq(theirs.keys())
+        && ours.values().zip(theirs.values()).all(same_values)
+}
+
+/// Both formulas are computed from the samples: each side must answer exactly by its own.
+fn beginning_of_counter(place: &Place, servers: &dyn Servers) -> bool {
+    let Query::Call("rate" | "increase", arguments) = &place.query else { return false };
+    let (Answer::Series(ours), Answer::Series(theirs)) = (&place.ours, &place.theirs) else { return false };
+    let Some(computed) = Computed::of(servers, &arguments[0], place.when, place.query.name() == "rate")
+    else {
+        return false;
+    };
+    let is_all = |answer: &[(Metric, Vec<Point>)], which: fn(&(f64, f64)) -> f64| {
+        let count: usize = answer.iter().map(|(_, points)| points.len()).sum();
+        count == computed.0.len()
+            && answer.iter().flat_map(|(metric, points)| points.iter().map(move |point| (metric, point))).all(
+                |(metric, (at, value))| {
+                    let both = computed.0.get(&(metric.clone(), *at));
+                    both.is_some_and(|both| is_same(*value, which(both), TOLERANCE))
+                },
+            )
+    };
+    is_all(ours, |both| both.0) && is_all(theirs, |both| both.1)
+}
+
+/// `rate` or `increase` of each series and time: by 3's formula and by 2.42's.
+struct Computed(BTreeMap<(Metric, i64), (f64, f64)>);
+
+impl Computed {
+    fn of(servers: &dyn Servers, window: &Query, when: When, per_second: bool) -> Option<Self> {
+        let mut all = BTreeMap::new();
+        for at in when.times() {
+            let (left, right) = window.window(at)?;
+            let (ours, theirs) = servers.ask(window, When::Instant(at));
+            let (Answer::Series(series), None) = (&ours, ours.differs(&theirs, TOLERANCE)) else {
+                return None;
+            };
+            for (metric, points) in series.iter().filter(|(_, points)| points.len() > 1) {
+                let mut metric = metric.clone();
+                metric.remove("__name__");
+                let both = [true, false].map(|is_three| {
+                    let increase = increase(points, left as f64, right as f64, is_three);
+                    if per_second { increase / (right - left) as f64 } else { increase }
+                });
+                all.insert((metric, at * 1000), both.into());
+            }
+        }
+        Some(Self(all))
+    }
+}
+
+/// What a counter grew by between two times in seconds. Prometheus 3 holds the way back to the first sample's zero against where it would
+/// begin otherwise; 2.42 against the whole window, and so goes further than half an interval where the zero lies between.
+fn increase(points: &[Point], left: f64, right: f64, is_three: bool) -> f64 {
+    let (first, last) = (points[0], points[points.len() - 1]);
+    let resets = points.windows(2).filter(|pair| pair[1].1 < pair[0].1).map(|pair| pair[0].1);
+    let grown = resets.fold(last.1 - first.1, |sum, before| sum + before);
+    let (first_at, last_at) = (first.0 as f64 / 1000.0, last.0 as f64 / 1000.0);
+    let (mut to_start, mut to_end, sampled) = (first_at - left, right - last_at, last_at - first_at);
+    let interval = sampled / (points.len() - 1) as f64;
+    let threshold = interval * 1.1;
+    let to_zero = if grown > 0.0 && first.1 >= 0.0 { sampled * (first.1 / grown) } else { f64::INFINITY };
+    if !is_three {
+        to_start = to_start.min(to_zero);
+    }
+    if to_start >= threshold {
+        to_start = interval / 2.0;
+    }
+    if is_three {
+        to_start = to_start.min(to_zero);
+    }
+    if to_end >= threshold {
+        to_end = interval / 2.0;
+    }
+    grown * ((sampled + to_start + to_end) / sampled)
+}
+
+/// 2.42 has 0 where a group holds one value only, whatever that is.
+fn deviation_of_one(place: &Place, _: &dyn Servers) -> bool {
+    is(place, &["stddev", "stdvar"]) && values_differ(place, |ours, theirs| ours.is_nan() && theirs == 0.0)
+}
+
+/// Of several series that match one, 2.42 counts only those that a comparison leaves; with `bool`, which leaves all, it errs as we do.
+fn filtered_many(place: &Place, servers: &dyn Servers) -> bool {
+    let Query::Binary("==" | "!=" | ">" | "<" | ">=" | "<=", matching, sides) = &place.query else {
+        return false;
+    };
+    let is_ours =
+        |answer: &Answer| matches!(answer, Answer::Error(_, text) if text.contains("must be explicit"));
+    if matching.bool || !is_ours(&place.ours) || is_ours(&place.theirs) {
+        return false;
+    }
+    let all = Query::Binary(place.query.name(), Matching { bool: true, ..matching.clone() }, sides.clone());
+    let (ours, theirs) = servers.ask(&all, place.when);
+    is_ours(&ours) && is_ours(&theirs)
+}
+
+/// Values that are the same but for their last digits are other labels; there are as many of them.
+fn last_digits_as_labels(place: &Place, servers: &dyn Servers) -> bool {
+    let counts = |answer: &Answer| {
+        let sum = |(at, values): (i64, Vec<f64>)| (at, values.iter().sum::<f64>());
+        answer.values_by_time().into_iter().map(sum).collect::<Vec<_>>()
+    };
+    is(place, &["count_values"])
+        && counts(&place.ours) == counts(&place.theirs)
+        && parts_round(place, servers)
+}
+
+/// Whether some part of the place differs in its last digits.
+fn parts_round(place: &Place, servers: &dyn Servers) -> bool {
+    let vectors = |(part, _): &(&Query, When)| matches!(part.kind(), Type::Scalar | Type::Vector);
+    place.query.parts(place.when).into_iter().filter(vectors).any(|(part, when)| {
+        let (ours, theirs) = servers.ask(part, when);
+        ours.differs(&theirs, 0.0).is_some()
+    })
 }

@@ -28,6 +28,16 @@ pub enum When {
 }
 
 impl When {
+    /// All of them.
+    pub fn times(self) -> Vec<i64> {
+        match self {
+            Self::Instant(at) => vec![at],
+            Self::Range { start, end, step } => {
+                (0..=(end - start) / step).map(|number| start + number * step).collect()
+            }
+        }
+    }
+
     /// First and last time.
     pub fn bounds(self) -> (i64, i64) {
         match self {
@@ -179,6 +189,17 @@ impl Query {
             Self::Binary(_, _, sides) => vec![(&sides.0, when), (&sides.1, when)],
             Self::Negate(inner) | Self::Paren(inner) => vec![(inner, when)],
         }
+    }
+
+    /// The edges of a range vector's window at a time, in seconds; `None` for what has none.
+    pub fn window(&self, at: i64) -> Option<(i64, i64)> {
+        let (range, shift) = match self {
+            Self::Range(_, range, shift, _) | Self::Subquery(_, range, _, shift) => (range, shift),
+            _ => return None,
+        };
+        let at = if let Some(At::Time(at)) = shift.at { at } else { at };
+        let right = at - shift.offset.unwrap_or(0);
+        Some((right - range, right))
     }
 
     /// The same with times in place of `start()` and `end()`, so that parts of it can be asked for other times.

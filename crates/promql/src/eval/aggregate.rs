@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, btree_map, hash_map};
 
-use model::Labels;
+use model::{Labels, METRIC_NAME};
 
 use super::group_key::GroupKey;
 use super::native::Remarks;
@@ -10,7 +10,7 @@ use super::native::mean::Accumulated;
 use super::series::{Series, Stream};
 use super::summation::{Mean, Sum, Variance};
 use super::{Query, Result, Steps, math, series};
-use crate::ast::{Aggregate, AggregateOp, Expr, Kind};
+use crate::ast::{Aggregate, AggregateOp, Expr, Grouping, Kind};
 use crate::budget::{ABSENT, Charge, Column, Held, is_present};
 use crate::error::QueryError;
 use crate::number::format_plain;
@@ -341,7 +341,10 @@ impl<'q> Query<'q> {
     /// One series a value, its label the value.
     fn count_values(&'q self, aggregate: &'q Aggregate, key: GroupKey, steps: Steps) -> Result<Stream<'q>> {
         let parameter = aggregate.parameter.as_deref().expect("the parser saw a parameter");
-        let label = self.count_label(parameter)?;
+        // `without` takes away labels after the value's has been set: the metric name's always, and those that it lists.
+        let Grouping { without, labels } = &aggregate.grouping;
+        let goes = |label: &str| *without && (label == METRIC_NAME || labels.iter().any(|name| name == label));
+        let label = Some(self.count_label(parameter)?).filter(|label| !goes(label));
         let mut groups: Groups<Counted> = Groups::new(key);
         for series in self.vector(&aggregate.expr, steps)? {
             let series = series?;
@@ -357,7 +360,9 @@ impl<'q> Query<'q> {
         for (labels, drop_name, group) in groups.all {
             for (value, points) in group.into_columns() {
                 let mut builder = labels.to_builder();
-                builder.set(label, &value);
+                if let Some(label) = label {
+                    builder.set(label, &value);
+                }
                 let labels = builder.build();
                 // Groups that differed in the label alone in which the value now stands have become one.
                 match index.get(&labels) {
