@@ -270,6 +270,16 @@ mod tests {
     }
 
     #[test]
+    fn decimals_that_were_multiplied_are_packed_too() {
+        // Every tenth of these is no short decimal.
+        for unit in [0.01, 0.001] {
+            let sealed = check(&series(240, |i| (123_456 + i * 700 + i % 7 * 33) as f64 * unit));
+            assert!(matches!(sealed.values, Values::Packed(_)), "{unit}");
+            assert!(sealed.bytes() < size_of::<SealedChunk>() + 300, "{unit}: {}", sealed.bytes());
+        }
+    }
+
+    #[test]
     fn a_stale_marker_or_two_do_not_unpack_a_chunk() {
         let with_markers = |i| if i % 100 == 50 { model::stale_nan() } else { 100.25 + (i % 3) as f64 };
         let sealed = check(&series(240, with_markers));
@@ -305,6 +315,7 @@ mod tests {
             any::<u64>(),
             Just(model::STALE_NAN_BITS),
             (0..5000i32).prop_map(|i| (f64::from(i) / 100.0).to_bits()),
+            (0..5000i32).prop_map(|i| (f64::from(i) * 0.01).to_bits()),
             (0..50i32).prop_map(|i| f64::from(i).to_bits()),
         ];
         proptest::collection::btree_map(time, bits, 1..600)

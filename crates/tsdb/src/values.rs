@@ -31,6 +31,10 @@ const PATIENCE: u8 = 16;
 const POWERS: [f64; SCALE_MAX as usize + 1] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
+/// The floats nearest to the units, as a program has them that multiplies by them.
+const PARTS: [f64; SCALE_MAX as usize + 1] =
+    [1e0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12, 1e-13, 1e-14, 1e-15];
+
 /// One series' memory of its last value; encoder and decoder hold the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
@@ -199,6 +203,22 @@ fn exact(value: f64, scale: u8) -> Option<i64> {
     let rounded = (scaled + ROUNDER) - ROUNDER;
     let mantissa = rounded as i64;
     (from_decimal(mantissa, scale).to_bits() == value.to_bits()).then_some(mantissa)
+}
+
+/// The float of so many units of `10^-scale`, by multiplication: every tenth differs in its last bit from [`from_decimal`]'s.
+#[inline]
+pub(crate) fn from_units(mantissa: i64, scale: u8) -> f64 {
+    mantissa as f64 * PARTS[usize::from(scale)]
+}
+
+/// The mantissa, if [`from_units`] gives the value back bit for bit.
+pub(crate) fn units(value: f64, scale: u8) -> Option<i64> {
+    let scaled = value * POWERS[usize::from(scale)];
+    if scaled.is_nan() || scaled.abs() >= MANTISSA_MAX {
+        return None;
+    }
+    let mantissa = ((scaled + ROUNDER) - ROUNDER) as i64;
+    (from_units(mantissa, scale).to_bits() == value.to_bits()).then_some(mantissa)
 }
 
 /// The shortest decimal that gives the value back bit for bit.
