@@ -80,7 +80,7 @@ impl Upkeep {
     pub fn start(store: &Arc<Store>, budget: Compaction) -> std::io::Result<Self> {
         let mut upkeep =
             Self { stop: Arc::default(), budget: Arc::new(Mutex::new(budget)), threads: Vec::new() };
-        let clock = Arc::new(Mutex::new(Clock::new(state::now())));
+        let clock = Arc::new(Mutex::new(Clock::new(state::now(), store.newest_time())));
         let (maintained, stop, time) = (Arc::clone(store), Arc::clone(&upkeep.stop), Arc::clone(&clock));
         let thread = std::thread::Builder::new().name("store upkeep".into());
         upkeep.threads.push(thread.spawn(move || maintain(&maintained, &stop, &time))?);
@@ -167,8 +167,10 @@ struct Clock {
 }
 
 impl Clock {
-    fn new(wall: Timestamp) -> Self {
-        Self { began: Instant::now(), believed: wall, at: Duration::ZERO, doubted_since: None }
+    /// At a start the newest sample says how late it was: a machine may come back with another year.
+    fn new(wall: Timestamp, newest: Option<Timestamp>) -> Self {
+        let believed = newest.map_or(wall, |newest| newest.min(wall));
+        Self { began: Instant::now(), believed, at: Duration::ZERO, doubted_since: None }
     }
 
     fn now(&mut self) -> Timestamp {
@@ -186,8 +188,8 @@ impl Clock {
         } else {
             if since == at {
                 tracing::error!(
-                    "the machine's clock leapt from {expected} to {wall}: samples past their age are kept for {} h more. If the clock is \
-                     wrong, set it right before that",
+                    "the machine's clock leapt from {expected} to {wall} (or nothing was stored in between): samples past their age are \
+                     kept for {} h more. If the clock is wrong, set it right before that",
                     BELIEVED_AFTER.as_secs() / 3600
                 );
             }
@@ -355,7 +357,7 @@ mod tests {
     fn a_clock_that_leaps_ahead_is_believed_after_hours_and_one_that_is_set_back_at_once() {
         let day = |days: u64| Timestamp::from_millis(1_800_000_000_000) + Duration::from_secs(days * 86_400);
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
-        let mut clock = Clock::new(day(0));
+        let mut clock = Clock::new(day(0), None);
         assert_eq!(clock.read(day(0) + hours(1), hours(1)), day(0) + hours(1));
         assert_eq!(clock.read(day(1), hours(2)), day(1), "some hours are none");
         assert_eq!(clock.read(day(900), hours(3)), day(1) + hours(1));
@@ -365,6 +367,23 @@ mod tests {
         assert_eq!(clock.read(day(900) + hours(5), hours(11)), day(1) + hours(9), "the doubt began anew");
         assert_eq!(clock.read(day(900) + hours(6), hours(12)), day(900) + hours(6));
         assert_eq!(clock.read(day(2), hours(13)), day(2), "back");
+    }
+
+    /// Its own samples bore the year out that a machine came back with, and all older ones were let go of.
+    #[test]
+    fn a_clock_that_is_far_ahead_of_the_newest_sample_at_a_start_is_believed_after_hours() {
+        let day = |days: u64| Timestamp::from_millis(1_800_000_000_000) + Duration::from_secs(days * 86_400);
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let check = |wall, newest, at: u64, expected| {
+            let mut clock = Clock::new(wall, newest);
+            assert_eq!(clock.read(wall, Duration::ZERO), clock.believed);
+            assert_eq!(clock.read(wall + hours(at), hours(at)), expected);
+        };
+        check(day(900), Some(day(1)), 5, day(1) + hours(5));
+        check(day(900), Some(day(1)), 6, day(900) + hours(6));
+        check(day(2), Some(day(1)), 5, day(2) + hours(5));
+        check(day(2), Some(day(900)), 5, day(2) + hours(5));
+        check(day(2), None, 5, day(2) + hours(5));
     }
 
     #[test]

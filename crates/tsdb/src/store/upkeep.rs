@@ -137,7 +137,11 @@ impl Store {
         self.catalog.publish(&self.shared, Change { first_segment, ..change })
     }
 
-    /// The latest time of any sample.
+    /// The latest time of any sample, in memory or in blocks.
+    pub fn newest_time(&self) -> Option<Timestamp> {
+        self.newest().map(Timestamp::from_millis)
+    }
+
     fn newest(&self) -> Option<i64> {
         let head = self.shared.head.max_time();
         head.into_iter().chain(self.shared.block_set().max_time()).max()
