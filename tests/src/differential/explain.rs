@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::answer::{Answer, Metric, Point, TOLERANCE, is_same};
-use super::query::{Matching, Query, Shift, Type, When, Words};
+use super::query::{At, Matching, Query, Shift, Type, When, Words};
 
 /// Who answers: ours, then theirs.
 pub trait Servers {
@@ -91,7 +91,11 @@ const RULES: &[Rule] = &[
     Rule { name: "atan2 drops the name (#12595)", explains: atan2 },
     Rule { name: "histogram_fraction of classic histograms (#16095)", explains: fraction_of_classic },
     Rule { name: "an infinite sum is no NaN (#14362)", explains: infinite_sum },
-    Rule { name: "predict_linear of a window held by @ (#13559)", explains: predicted_at },
+    Rule { name: "a window held by @ while another argument moves (#13559)", explains: held_window },
+    Rule {
+        name: "timestamp() of a selector with @ forgets its offset, in 3 too",
+        explains: forgotten_offset,
+    },
     Rule { name: "which of the same values topk takes", explains: ties },
     Rule { name: "where a counter began (#13725)", explains: beginning_of_counter },
     Rule { name: "no deviation of a single NaN or infinity (#14941)", explains: deviation_of_one },
@@ -132,16 +136,57 @@ fn infinite_sum(place: &Place, _: &dyn Servers) -> bool {
     is(place, &sums) && values_differ(place, |ours, theirs| ours.is_infinite() && theirs.is_nan())
 }
 
-/// 2.42 moves the window on with the steps of a range query; at each step asked alone it answers as we do.
-fn predicted_at(place: &Place, servers: &dyn Servers) -> bool {
-    let is_held = |argument: &Query| matches!(argument, Query::Range(_, _, Shift { at: Some(_), .. }, _));
-    let held = matches!(&place.query, Query::Call("predict_linear", arguments) if is_held(&arguments[0]));
+/// 2.42 moves the window on with the steps of a range query where another argument keeps the call from being the same at each step; at each
+/// step asked alone it answers as we do.
+fn held_window(place: &Place, servers: &dyn Servers) -> bool {
+    let Query::Call("predict_linear" | "quantile_over_time" | "holt_winters", arguments) = &place.query
+    else {
+        return false;
+    };
+    let is_held = |argument: &Query| match argument {
+        Query::Range(_, _, shift, _) | Query::Subquery(_, _, _, shift) => shift.at.is_some(),
+        _ => false,
+    };
     let same_alone = |at: i64| {
         let (ours, theirs) = servers.ask(&place.query, When::Instant(at));
         ours.differs(&theirs, TOLERANCE).is_none()
     };
-    held && matches!(place.when, When::Range { .. }) && place.when.times().into_iter().all(same_alone)
+    arguments.iter().any(is_held)
+        && matches!(place.when, When::Range { .. })
+        && place.when.times().into_iter().all(same_alone)
 }
+
+/// Prometheus looks for the sample at the time of `@` among those up to that time less the offset. Ours is the time of the latest sample
+/// before both, which the window of a range selector shows in both.
+fn forgotten_offset(place: &Place, servers: &dyn Servers) -> bool {
+    let Query::Call("timestamp", arguments) = &place.query else { return false };
+    let mut inner = &arguments[0];
+    while let Query::Paren(within) = inner {
+        inner = within;
+    }
+    let Query::Selector(text, shift @ Shift { at: Some(At::Time(at)), offset: Some(_) }, labels) = inner
+    else {
+        return false;
+    };
+    let window = Query::Range(text.clone(), LOOKBACK_S, *shift, labels.clone());
+    let (samples, others) = servers.ask(&window, When::Instant(*at));
+    let (Answer::Series(samples), None) = (&samples, samples.differs(&others, 0.0)) else { return false };
+    let Answer::Series(ours) = &place.ours else { return false };
+    let latest = |metric: &Metric| {
+        let unnamed = |(metric, points): &(Metric, Vec<Point>)| {
+            let mut metric = metric.clone();
+            metric.remove("__name__");
+            (metric, points.last().map(|point| point.0))
+        };
+        samples.iter().map(unnamed).find(|(have, _)| have == metric).and_then(|(_, time)| time)
+    };
+    ours.iter().all(|(metric, points)| {
+        points.iter().all(|(_, value)| latest(metric).is_some_and(|time| time as f64 / 1000.0 == *value))
+    })
+}
+
+/// How far back a selector looks for its sample, in both.
+const LOOKBACK_S: i64 = 300;
 
 /// Which of several series with the same value are taken depends on their order, which in 2.42 is that of a Go map: random.
 fn ties(place: &Place, _: &dyn Servers) -> bool {

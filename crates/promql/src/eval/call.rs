@@ -1,5 +1,7 @@
 //! Function calls: finds what a name means and evaluates its arguments.
 
+use std::sync::{Arc, OnceLock};
+
 use model::{Labels, METRIC_NAME};
 
 use super::native::{Point, Remarks, window as native_window};
@@ -354,16 +356,26 @@ impl<'q> Query<'q> {
     fn smoothing(&'q self, arguments: &'q [Expr], steps: Steps) -> Result<Stream<'q>> {
         let smoothing = self.scalar(&arguments[1], steps)?;
         let trend = self.scalar(&arguments[2], steps)?;
-        for (what, factors) in [("smoothing", &smoothing), ("trend", &trend)] {
-            if let Some(bad) = factors.iter().find(|factor| **factor <= 0.0 || **factor >= 1.0) {
-                let short = if what == "smoothing" { "sf" } else { "tf" };
-                let message = format!("invalid {what} factor. Expected: 0 < {short} < 1, got: {bad:.6}");
-                return Err(QueryError::execution(message));
+        // A factor out of bounds is an error where there is anything to smooth, as in Prometheus, and nothing where there is not.
+        let bad = Arc::new(OnceLock::new());
+        let seen = Arc::clone(&bad);
+        let smoothed = self.step_window_call(&arguments[0], steps, 2, move |window, at| {
+            let factors = [("smoothing", "sf", smoothing[at]), ("trend", "tf", trend[at])];
+            let wrong = factors.iter().find(|(_, _, factor)| *factor <= 0.0 || *factor >= 1.0);
+            if let Some((what, short, factor)) = wrong.filter(|_| !window.values.is_empty()) {
+                seen.get_or_init(|| {
+                    format!("invalid {what} factor. Expected: 0 < {short} < 1, got: {factor:.6}")
+                });
+                return None;
             }
-        }
-        self.step_window_call(&arguments[0], steps, 2, move |window, at| {
             rate::smooth(&window, smoothing[at], trend[at])
-        })
+        })?;
+        // One more look after the last series, which may be one without a value.
+        let looked_at = smoothed.map(Some).chain([None]).filter_map(move |series| match bad.get() {
+            Some(message) => Some(Err(QueryError::execution(message.clone()))),
+            None => series,
+        });
+        Ok(Box::new(looked_at))
     }
 
     pub(super) fn check_quantile(&self, argument: &Expr, phi: f64) {
