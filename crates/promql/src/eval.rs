@@ -444,7 +444,15 @@ impl<'q> Query<'q> {
 
     /// Joins series whose labels have become equal; an error where two have a value at the same step.
     fn merged(&'q self, stream: Stream<'q>) -> Result<Stream<'q>> {
-        let all = series::merge(stream)?;
+        /// What a series' labels cost beside its points, in points: they are hashed, and may just have been made.
+        const LABELS: usize = 256;
+        let mut work = 0;
+        let looked_at = stream.map(|series| {
+            let series = series?;
+            self.check_now_and_then(&mut work, LABELS + series.points.len())?;
+            Ok(series)
+        });
+        let all = series::merge(Box::new(looked_at))?;
         Ok(Box::new(all.into_iter().map(Ok)))
     }
 

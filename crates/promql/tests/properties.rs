@@ -410,6 +410,27 @@ fn a_long_window_is_interrupted_too() {
     assert!(matches!(answer, Err(QueryError::Canceled)));
 }
 
+/// A hundred `label_replace` of each other went on for 26 s where 10 s were allowed.
+#[test]
+fn work_on_labels_alone_is_interrupted_too() {
+    let store = filled(5000, 1);
+    let looks = |expr: &str| {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let check = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            None
+        };
+        let options = Options { interrupt: Some(Arc::new(check)), ..options(false) };
+        promql::instant(&store, expr, time(0), &options).expect("nobody ends it");
+        asked.load(Ordering::Relaxed)
+    };
+    let nested = format!("{}a_total{}", "label_replace(".repeat(20), r#","b","$1","a","(.*)")"#.repeat(20));
+    // Once for each call, and once for each four thousand series that a call labels anew.
+    let more = looks(&nested) - looks("a_total");
+    assert!(more >= 40, "{more}");
+}
+
 #[test]
 fn the_deepest_expressions_are_evaluated_on_a_small_stack() {
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(|| {

@@ -55,9 +55,9 @@ fn by_value(a: &Series, b: &Series, descending: bool) -> Ordering {
 }
 
 fn by_labels(a: &Series, b: &Series, names: &[&str]) -> Ordering {
-    let value = |series: &Series, name| series.labels.get(name).unwrap_or_default().to_owned();
-    let named = names.iter().map(|name| natural(&value(a, name), &value(b, name)));
-    named.fold(Ordering::Equal, Ordering::then).then_with(|| a.labels.cmp(&b.labels))
+    let value = |name| (a.labels.get(name).unwrap_or_default(), b.labels.get(name).unwrap_or_default());
+    let mut orders = names.iter().map(|name| value(name)).map(|(a, b)| natural(a, b));
+    orders.find(|order| order.is_ne()).unwrap_or_else(|| a.labels.cmp(&b.labels))
 }
 
 /// Runs of digits compare as numbers: `cpu2` before `cpu10`.
