@@ -294,8 +294,10 @@ impl Notifier {
     }
 
     /// Tells everyone; what changed is on disk for our own receivers when this returns. Waits for the disk, never for the network.
+    /// Without notices it tries again what the disk did not take before.
     pub fn tell(&self, notices: Vec<Notice>, now: Timestamp) {
         if notices.is_empty() {
+            self.retry(now);
             return;
         }
         let (labels, outbox, alertmanagers) = {
@@ -312,11 +314,22 @@ impl Notifier {
         let Some(outbox) = outbox else { return };
         if let Err(error) = outbox.append(&alerts, now) {
             tracing::error!(
-                "alerts could not be kept for those who are to be told; they are tried again when they are told again: {error}"
+                "alerts could not be kept for those who are to be told; they are tried again: {error}"
             );
             self.figures.not_kept.inc_by(alerts.len() as u64);
         }
         self.figures.outbox_bytes.set(i64::try_from(outbox.bytes()).unwrap_or(i64::MAX));
+    }
+
+    fn retry(&self, now: Timestamp) {
+        let Some(outbox) = lock(&self.running).outbox.clone() else { return };
+        match outbox.retry(now) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!("{count} alerts are kept now for those who are to be told"),
+            Err(error) => {
+                tracing::error!("alerts still cannot be kept for those who are to be told: {error}")
+            }
+        }
     }
 
     /// Ends, after at most some seconds. What was not delivered is delivered after the next start. Blocks.

@@ -8,7 +8,8 @@
 //! Beyond the given bytes the oldest segment goes first, whoever has not read it: messages bear numbers, so that the receiver counts
 //! what it misses.
 //!
-//! Limits: `bytes_max` and one segment; [`KNOWN_MAX`] alerts whose last state is remembered; one message at a time is appended.
+//! Limits: `bytes_max` and one segment; [`KNOWN_MAX`] alerts whose last state is remembered; [`UNKEPT_MAX`] changes wait in
+//! memory while the disk takes nothing; one message at a time is appended.
 
 mod record;
 mod told;
@@ -32,6 +33,10 @@ use told::Told;
 pub const ALERTS_MAX: usize = 1_000;
 /// The most alerts whose last state is remembered; beyond it those that were told of longest ago are forgotten.
 pub const KNOWN_MAX: usize = 100_000;
+/// The most changes that wait in memory for a disk that does not take them; beyond it the oldest are forgotten.
+pub const UNKEPT_MAX: usize = 10_000;
+/// How long a disk is left alone that did not take something.
+const RETRY_MS: u64 = 10_000;
 /// The folder in the data folder.
 const FOLDER: &str = "outbox";
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -44,10 +49,17 @@ pub struct Outbox {
     folder: PathBuf,
     bytes_max: AtomicU64,
     shared: Arc<Shared>,
-    /// One `append` at a time: numbers have no gaps.
-    turn: Mutex<()>,
+    /// One `append` at a time: numbers have no gaps. What the disk did not take and is tried again.
+    turn: Mutex<Unkept>,
     /// Where each receiver stands.
     positions: Mutex<HashMap<String, Position>>,
+}
+
+/// Changes that the disk did not take, in their order, and when that was.
+#[derive(Default)]
+struct Unkept {
+    alerts: Vec<Alert>,
+    tried_at: Timestamp,
 }
 
 struct Shared {
@@ -96,7 +108,7 @@ impl Outbox {
                 }
                 RecordKind::Entry => match record::read(found.payload) {
                     Some(message) => {
-                        told.apply(&message.alerts, message.told_at);
+                        told.replay(&message.alerts, message.told_at);
                         number = message.number;
                         newest = Some(found.at);
                     }
@@ -119,7 +131,7 @@ impl Outbox {
             number: watch::Sender::new(number),
         });
         let journal = opened.start(Keeper { shared: Arc::clone(&shared) })?;
-        let (turn, positions) = (Mutex::new(()), Mutex::default());
+        let (turn, positions) = (Mutex::default(), Mutex::default());
         let bytes_max = AtomicU64::new(bytes_max);
         Ok(Self { journal, disk, folder, bytes_max, shared, turn, positions })
     }
@@ -127,17 +139,50 @@ impl Outbox {
     /// Keeps what changed since it was told last; on disk when this returns. How many alerts that were.
     ///
     /// # Errors
-    /// [`JournalError::Full`] and others; what was not kept counts as not told, so that it is tried again when it is told again.
+    /// [`JournalError::Full`] and others; what was not kept counts as not told, and is tried again with what is told next and by
+    /// [`retry`](Self::retry): an alert that ended is not told for ever.
     pub fn append(&self, alerts: &[Alert], now: Timestamp) -> Result<usize, JournalError> {
-        let _turn = lock(&self.turn);
+        self.append_after(&mut lock(&self.turn), alerts, now)
+    }
+
+    /// Tries again, [`RETRY_MS`] after the last time, what could not be kept.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn retry(&self, now: Timestamp) -> Result<usize, JournalError> {
+        let mut unkept = lock(&self.turn);
+        let waited = now.millis_since(unkept.tried_at).unsigned_abs() >= RETRY_MS;
+        if unkept.alerts.is_empty() || !waited { Ok(0) } else { self.append_after(&mut unkept, &[], now) }
+    }
+
+    fn append_after(
+        &self,
+        unkept: &mut Unkept,
+        alerts: &[Alert],
+        now: Timestamp,
+    ) -> Result<usize, JournalError> {
+        let mut all = std::mem::take(&mut unkept.alerts);
+        let alerts = if all.is_empty() {
+            alerts
+        } else {
+            all.extend_from_slice(alerts);
+            &all
+        };
         let changed = lock(&self.shared.told).changed(alerts, now);
+        let mut kept = 0;
         for part in changed.chunks(ALERTS_MAX) {
-            self.append_one(part, now)?;
+            if let Err(error) = self.append_one(part, now) {
+                let rest = &changed[kept..];
+                let rest = &rest[rest.len().saturating_sub(UNKEPT_MAX)..];
+                *unkept = Unkept { alerts: rest.iter().copied().cloned().collect(), tried_at: now };
+                return Err(error);
+            }
+            kept += part.len();
         }
-        if !changed.is_empty() {
+        if kept > 0 {
             self.trim();
         }
-        Ok(changed.len())
+        Ok(kept)
     }
 
     fn append_one(&self, alerts: &[&Alert], now: Timestamp) -> Result<(), JournalError> {

@@ -228,7 +228,7 @@ fn cause(why: &reqwest::Error) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc;
 
     use super::*;
@@ -240,30 +240,45 @@ pub(super) mod tests {
         let (came, seen) = mpsc::channel();
         std::thread::spawn(move || {
             for answer in answers {
-                let (mut stream, _) = listener.accept().expect("a connection");
-                let mut bytes = Vec::new();
-                let (head, length) = loop {
-                    let mut part = [0; 4096];
-                    let count = stream.read(&mut part).expect("a request");
-                    bytes.extend_from_slice(&part[..count]);
-                    let text = String::from_utf8_lossy(&bytes).into_owned();
-                    if let Some((head, _)) = text.split_once("\r\n\r\n") {
-                        let length = head.lines().find_map(|line| {
-                            line.to_lowercase().strip_prefix("content-length: ").map(str::to_owned)
-                        });
-                        let length: usize = length.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-                        if bytes.len() >= head.len() + 4 + length {
-                            break (head.to_owned(), length);
-                        }
+                // A client may close a connection without asking anything, or keep one ready for later: neither uses up an answer.
+                let (mut stream, head, body) = loop {
+                    let (mut stream, _) = listener.accept().expect("a connection");
+                    if let Some((head, body)) = request(&mut stream) {
+                        break (stream, head, body);
                     }
                 };
-                let body =
-                    String::from_utf8_lossy(&bytes[head.len() + 4..head.len() + 4 + length]).into_owned();
                 drop(stream.write_all(answer.as_bytes()));
                 drop(came.send((head, body)));
             }
         });
         (address, seen)
+    }
+
+    /// A request, head and body; `None` where the other side ends or says nothing for long.
+    fn request(stream: &mut TcpStream) -> Option<(String, String)> {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time above zero");
+        let mut bytes = Vec::new();
+        loop {
+            let mut part = [0; 4096];
+            match stream.read(&mut part) {
+                Ok(0) | Err(_) => return None,
+                Ok(count) => bytes.extend_from_slice(&part[..count]),
+            }
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let Some((head, _)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head
+                .lines()
+                .find_map(|line| line.to_lowercase().strip_prefix("content-length: ").map(str::to_owned));
+            let length: usize = length.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+            if let Some(body) = bytes.get(head.len() + 4..head.len() + 4 + length) {
+                return Some((head.to_owned(), String::from_utf8_lossy(body).into_owned()));
+            }
+        }
+    }
+
+    /// What came next, in a time after which nothing comes any more.
+    pub(in crate::notify) fn next<T>(seen: &mpsc::Receiver<T>) -> T {
+        seen.recv_timeout(Duration::from_secs(60)).expect("it comes within a minute")
     }
 
     /// An answer with a body.

@@ -191,7 +191,7 @@ mod tests {
     use model::Timestamp;
 
     use super::super::alert::example;
-    use super::super::http::tests::{answer, fake};
+    use super::super::http::tests::{answer, fake, next};
     use super::*;
 
     fn telegram(address: &str, folder: &Path) -> Telegram {
@@ -222,7 +222,7 @@ mod tests {
         ]);
         let telegram = telegram(&address, folder.path());
         assert_eq!(telegram.send(&message(Kind::Firing)).await, Answer::Delivered("Telegram has it".into()));
-        let (head, body) = seen.recv().expect("a request");
+        let (head, body) = next(&seen);
         assert!(head.starts_with("POST /bot123456:ABC-def_1/sendMessage "), "{head}");
         let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!((&body["chat_id"], &body["parse_mode"]), (&"-1001".into(), &"HTML".into()));

@@ -1,4 +1,4 @@
-use super::http::tests::{answer, fake};
+use super::http::tests::{answer, fake, next};
 use super::*;
 use alerting::NoticeKind;
 
@@ -46,10 +46,10 @@ async fn one_tell_is_one_message_and_only_changes_are_told() {
         notifier.tell(vec![notice("a", NoticeKind::Firing), notice("b", NoticeKind::Firing)], at(0));
         notifier.tell(vec![notice("a", NoticeKind::Firing)], at(1));
         notifier.tell(vec![notice("b", NoticeKind::Resolved), notice("a", NoticeKind::Firing)], at(2));
-        let (_, body) = seen.recv().expect("a message");
+        let (_, body) = next(&seen);
         assert_eq!(names(&body), ["a firing", "b firing"]);
         assert!(body.contains("\"cluster\":\"jateng\""), "{body}");
-        assert_eq!(names(&seen.recv().expect("a message").1), ["b resolved"]);
+        assert_eq!(names(&next(&seen).1), ["b resolved"]);
         notifier.stop();
         assert!(
             metrics.text().contains("pantau_notify_delivered_total{receiver=\"webhook.noc\"} 2"),
@@ -61,7 +61,7 @@ async fn one_tell_is_one_message_and_only_changes_are_told() {
         let notifier = Notifier::start(&settings, &metrics, notifier.runtime.clone()).expect("it starts");
         notifier.tell(vec![notice("a", NoticeKind::Firing)], at(3));
         notifier.tell(vec![notice("a", NoticeKind::Resolved)], at(4));
-        assert_eq!(names(&seen.recv().expect("a message").1), ["a resolved"]);
+        assert_eq!(names(&next(&seen).1), ["a resolved"]);
         notifier.stop();
     })
     .await
@@ -82,8 +82,8 @@ async fn what_nobody_took_is_delivered_after_a_restart_and_what_is_refused_is_co
         notifier.tell(vec![notice("a", NoticeKind::Firing)], at(0));
         notifier.tell(vec![notice("b", NoticeKind::Firing)], at(0));
         notifier.reload(&somebody).expect("taken over");
-        assert_eq!(names(&seen.recv().expect("a message").1), ["a firing"]);
-        assert_eq!(names(&seen.recv().expect("a message").1), ["b firing"]);
+        assert_eq!(names(&next(&seen).1), ["a firing"]);
+        assert_eq!(names(&next(&seen).1), ["b firing"]);
         notifier.stop();
         let text = metrics.text();
         assert!(
@@ -106,7 +106,7 @@ async fn a_test_says_what_each_said() {
     let said = test(&settings(folder.path(), &text), at(0)).await.expect("all can be made");
     assert_eq!(said[0], (format!("alertmanager {address}/api/v2/alerts"), Ok("it answered 200 {}".into())));
     assert_eq!(said[1], (format!("webhook.noc ({address})"), Err("it answered 503 later".into())));
-    assert!(seen.recv().expect("a request").1.contains("Ini uji coba pemberitahuan"));
+    assert!(next(&seen).1.contains("Ini uji coba pemberitahuan"));
     assert!(!folder.path().join("data").exists(), "a test keeps nothing");
 }
 

@@ -186,7 +186,7 @@ mod tests {
     use model::Timestamp;
 
     use super::super::alert::example;
-    use super::super::http::tests::{answer, fake};
+    use super::super::http::tests::{answer, fake, next};
     use super::*;
 
     fn config(text: &str) -> Config {
@@ -237,7 +237,7 @@ mod tests {
         assert!(!format!("{config:?}").contains("geheim"));
         let webhook = Webhook::new(&config, &Style::default(), folder.path()).expect("good");
         assert_eq!(webhook.send(&message()).await, Answer::Delivered("it answered 200 thanks".into()));
-        let (head, body) = seen.recv().expect("a request");
+        let (head, body) = next(&seen);
         assert!(head.starts_with("POST /T/secret HTTP/1.1"), "{head}");
         assert!(
             head.contains("authorization: Bearer geheim-token") && head.contains("x-pantau-message: 7"),

@@ -13,8 +13,12 @@ const FORGET_MS: i64 = 7 * 86_400_000;
 const ENTRY_BYTES: usize = 17;
 
 /// See the module's text. Alerts that are resolved are not in it.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Told(HashMap<u64, Last>);
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    known: HashMap<u64, Last>,
+    /// Whether it was found on disk and nothing was heard since: the time in which nothing ran is nobody's silence.
+    is_found: bool,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Last {
@@ -25,55 +29,68 @@ struct Last {
 impl Told {
     /// Those whose kind is another than was told last, each alert once. The others are noted as heard of.
     pub(super) fn changed<'a>(&mut self, alerts: &'a [Alert], now: Timestamp) -> Vec<&'a Alert> {
-        let mut changed: Vec<&Alert> = Vec::new();
-        let mut places: HashMap<u64, usize> = HashMap::new();
+        if std::mem::take(&mut self.is_found) {
+            self.known.values_mut().for_each(|last| last.heard_at = now.as_millis());
+        }
+        let mut latest: Vec<(u64, &Alert)> = Vec::with_capacity(alerts.len());
+        let mut places: HashMap<u64, usize> = HashMap::with_capacity(alerts.len());
         for alert in alerts {
             let print = alert.fingerprint();
-            match self.0.get_mut(&print) {
-                Some(last) if last.kind == alert.kind => last.heard_at = now.as_millis(),
-                // Nobody was told that it fires.
-                None if alert.kind == Kind::Resolved => {}
-                _ => match places.get(&print) {
-                    Some(place) => changed[*place] = alert,
-                    None => {
-                        places.insert(print, changed.len());
-                        changed.push(alert);
-                    }
-                },
+            match places.get(&print) {
+                Some(place) => latest[*place].1 = alert,
+                None => {
+                    places.insert(print, latest.len());
+                    latest.push((print, alert));
+                }
             }
         }
-        changed
+        latest.retain(|(print, alert)| match self.known.get_mut(print) {
+            Some(last) if last.kind == alert.kind => {
+                last.heard_at = now.as_millis();
+                false
+            }
+            // Nobody was told that it fires.
+            None => alert.kind != Kind::Resolved,
+            Some(_) => true,
+        });
+        latest.into_iter().map(|(_, alert)| alert).collect()
+    }
+
+    /// A message that was found on disk: they were told then.
+    pub(super) fn replay(&mut self, alerts: &[Alert], told_at: Timestamp) {
+        self.note(alerts, told_at.as_millis());
+        self.is_found = true;
     }
 
     /// They were told.
     pub(super) fn apply(&mut self, alerts: &[Alert], now: Timestamp) {
+        self.note(alerts, now.as_millis());
+        self.known.retain(|_, last| now.as_millis() - last.heard_at < FORGET_MS);
+    }
+
+    fn note(&mut self, alerts: &[Alert], now: i64) {
         for alert in alerts {
             let print = alert.fingerprint();
             if alert.kind == Kind::Resolved {
-                self.0.remove(&print);
+                self.known.remove(&print);
             } else {
-                self.0.insert(print, Last { kind: alert.kind, heard_at: now.as_millis() });
+                self.known.insert(print, Last { kind: alert.kind, heard_at: now });
             }
         }
-        self.forget(now.as_millis());
-    }
-
-    fn forget(&mut self, now: i64) {
-        if self.0.len() > KNOWN_MAX {
-            let mut heard: Vec<i64> = self.0.values().map(|last| last.heard_at).collect();
+        if self.known.len() > KNOWN_MAX {
+            let mut heard: Vec<i64> = self.known.values().map(|last| last.heard_at).collect();
             let excess = heard.len() - KNOWN_MAX;
             let (_, bound, _) = heard.select_nth_unstable(excess);
             let bound = *bound;
-            self.0.retain(|_, last| last.heard_at >= bound);
+            self.known.retain(|_, last| last.heard_at >= bound);
         }
-        self.0.retain(|_, last| now - last.heard_at < FORGET_MS);
     }
 
     /// A count of 4 bytes, 4 zeros, then 17 bytes each: fingerprint, time heard of, kind.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&u32::try_from(self.0.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend_from_slice(&u32::try_from(self.known.len()).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(&[0; 4]);
-        for (print, last) in &self.0 {
+        for (print, last) in &self.known {
             out.extend_from_slice(&print.to_le_bytes());
             out.extend_from_slice(&last.heard_at.to_le_bytes());
             out.push(last.kind.byte());
@@ -91,7 +108,8 @@ impl Told {
             let heard_at = i64::from_le_bytes(bytes[8..16].try_into().ok()?);
             Some((print, Last { kind: Kind::from_byte(bytes[16])?, heard_at }))
         };
-        entries.chunks_exact(ENTRY_BYTES).map(entry).collect::<Option<_>>().map(Self)
+        let known = entries.chunks_exact(ENTRY_BYTES).map(entry).collect::<Option<_>>()?;
+        Some(Self { known, is_found: true })
     }
 }
 
@@ -139,9 +157,24 @@ mod tests {
         told.apply(&[example("a", Kind::Firing), example("b", Kind::Unknown)], at(5));
         let mut bytes = Vec::new();
         told.write(&mut bytes);
-        assert_eq!(Told::read(&bytes).expect("ours"), told);
-        assert_eq!(Told::read(&bytes[1..]), None);
+        let mut found = Told::read(&bytes).expect("ours");
+        assert_eq!(found.known, told.known);
+        assert!(Told::read(&bytes[1..]).is_none());
         told.apply(&[], at(5 + FORGET_MS));
-        assert_eq!(told, Told::default());
+        assert!(told.known.is_empty());
+        // After a month in which nothing ran the end of what was told before is still news.
+        let month = at(30 * 86_400_000);
+        let over = [example("a", Kind::Resolved)];
+        assert_eq!(found.changed(&over, month), [&over[0]]);
+        found.apply(&over, month);
+        assert_eq!(found.known.len(), 1, "b can still end");
+    }
+
+    #[test]
+    fn an_end_that_was_not_kept_and_a_new_beginning_are_no_change() {
+        let mut told = Told::default();
+        told.apply(&[example("a", Kind::Firing)], at(0));
+        let alerts = [example("a", Kind::Resolved), example("a", Kind::Firing)];
+        assert!(told.changed(&alerts, at(1)).is_empty(), "it fires, as was told");
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use alerting::{ActiveAlert, Notice, RuleSpec, RuleState, Seen, Sending};
+use alerting::{ActiveAlert, AlertState, Notice, RuleSpec, RuleState, Seen, Sending};
 use model::{Labels, METRIC_NAME, Matcher, Timestamp};
 use promql::{Value, VectorSample};
 use template::{AlertData, Environment, QuerySample, Template};
@@ -14,7 +14,7 @@ use template::{AlertData, Environment, QuerySample, Template};
 use super::engine::Comeback;
 use super::file::{Rule, RuleKind};
 use super::group::Setting;
-use super::silence::Silence;
+use super::silence::{HeldAt, Silence};
 use super::state::{Kept, SendersOf};
 use super::world::Made;
 
@@ -30,6 +30,9 @@ pub(super) struct Alerting {
     query: String,
     state: RuleState,
     senders: SendersOf,
+    held_at: HeldAt,
+    /// Alerts that were forgotten and of which receivers still think that they fire.
+    lost: RuleState,
 }
 
 /// How notices are made.
@@ -50,7 +53,8 @@ impl Alerting {
     /// `None` for a recording rule. The state of the same rule stays.
     pub(super) fn new(rule: &Rule, before: Option<Self>) -> Option<Self> {
         let RuleKind::Alert { hold, keep_firing, annotations } = &rule.kind else { return None };
-        let (state, senders) = before.map(|before| (before.state, before.senders)).unwrap_or_default();
+        let before = before.map(|before| (before.state, before.senders, before.held_at, before.lost));
+        let (state, senders, held_at, lost) = before.unwrap_or_default();
         let name = format!("__alert_{}", rule.name);
         let texts = |pairs: &[(String, String)]| -> Vec<Text> {
             let text = |(key, text): &(String, String)| {
@@ -65,6 +69,8 @@ impl Alerting {
             query: rule.expr.to_string(),
             state,
             senders,
+            held_at,
+            lost,
         })
     }
 
@@ -81,19 +87,38 @@ impl Alerting {
         setting: &Setting<'_>,
     ) -> Result<Stepped, String> {
         let seen: Vec<Seen> = found.iter().map(|sample| self.alert(sample, setting)).collect();
-        let remembered = std::mem::take(&mut self.senders);
+        let found_now: Vec<Labels> = seen.iter().map(|seen| seen.labels.clone()).collect();
+        let remembered = (std::mem::take(&mut self.senders), std::mem::take(&mut self.held_at));
         let silence = Silence::new((rule, inputs), setting.source, setting.senders, setting.at, remembered);
         let transitions = self.state.step(&self.spec, setting.at, seen, &|alert| silence.holds(alert));
-        self.senders = silence.remembered.into_inner();
+        (self.senders, self.held_at) = (silence.remembered.into_inner(), silence.held_at.into_inner());
         let transitions = transitions.map_err(|error| error.to_string())?;
         let active: HashSet<&Labels> = self.state.active().map(|alert| &alert.labels).collect();
+        let seen: HashSet<&Labels> = found_now.iter().collect();
         self.senders.retain(|labels, _| active.contains(labels));
+        self.held_at.retain(|labels, _| active.contains(labels) && !seen.contains(labels));
         if setting.limit > 0 && active.len() > setting.limit {
             let count = active.len();
-            self.state = RuleState::default();
+            self.lost.adopt(std::mem::take(&mut self.state));
             return Err(format!("exceeded limit of {} with {count} alerts", setting.limit));
         }
         Ok(Stepped { made: self.series(setting.asked_at), changed: !transitions.is_empty() })
+    }
+
+    /// Alerts that it forgot, once.
+    pub(super) fn take_lost(&mut self) -> RuleState {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// All alerts of a rule that is no more.
+    pub(super) fn into_lost(mut self) -> RuleState {
+        self.lost.adopt(self.state);
+        self.lost
+    }
+
+    /// Whether it tells of an alert.
+    pub(super) fn tells(&self, labels: &Labels) -> bool {
+        self.state.get(labels).is_some_and(|alert| alert.is_active() && alert.former() == AlertState::Firing)
     }
 
     /// `ALERTS` and `ALERTS_FOR_STATE`.
@@ -160,6 +185,8 @@ impl Alerting {
                 );
             }
         }
+        // Whether they were silent until the stop or not, who comes back after it does not bring everything at once.
+        self.held_at = kept.senders.keys().map(|labels| (labels.clone(), now)).collect();
         self.senders = kept.senders;
     }
 }

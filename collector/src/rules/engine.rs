@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alerting::{ActiveAlert, Notice};
+use alerting::{ActiveAlert, Notice, RuleState};
 use arc_swap::ArcSwap;
 use model::Timestamp;
 
@@ -17,7 +17,7 @@ use super::group::{Fared, Group, Spec};
 use super::metrics::Figures;
 use super::schedule::Schedule;
 use super::silence;
-use super::state::{Kept, Saved};
+use super::state::{self, Kept, Saved};
 use super::world::{Made, World};
 
 /// A group as it was after its last pass.
@@ -81,6 +81,8 @@ pub(super) struct Engine {
     kept_at: Option<Timestamp>,
     /// Series of groups that are no more: they end as soon as something is evaluated.
     ended: std::collections::HashSet<model::Labels>,
+    /// Alerts of rules that are no more: they end when what was told of them is no longer valid, unless another rule tells of them.
+    pub(super) lost: RuleState,
     shown: Shown,
     figures: Arc<Figures>,
 }
@@ -96,7 +98,8 @@ pub(super) struct Done {
 impl Engine {
     pub(super) fn new(saved: Option<Saved>, shown: Shown, figures: Arc<Figures>) -> Self {
         let (kept, kept_at) = saved.map_or((HashMap::new(), None), |saved| (saved.rules, Some(saved.at)));
-        Self { groups: Vec::new(), kept, kept_at, ended: Default::default(), shown, figures }
+        let (ended, lost) = Default::default();
+        Self { groups: Vec::new(), kept, kept_at, ended, lost, shown, figures }
     }
 
     /// Takes over groups; those and rules that were there before keep their state.
@@ -119,11 +122,40 @@ impl Engine {
         }
         for (key, gone) in before {
             self.figures.forget(&key);
-            self.ended.extend(gone.group.into_live());
+            let (ended, lost) = gone.group.into_ended();
+            self.ended.extend(ended);
+            self.lost.adopt(lost);
         }
-        (self.kept, self.kept_at) = (HashMap::new(), None);
+        for have in &mut self.groups {
+            self.lost.adopt(have.group.take_lost());
+        }
+        self.adopt_kept(now);
         let views = self.groups.iter().map(|have| Arc::new(have.group.view())).collect();
         self.shown.0.store(Arc::new(views));
+    }
+
+    /// What was kept and no rule has claimed belongs to rules that were changed or removed while nothing ran.
+    fn adopt_kept(&mut self, now: Timestamp) {
+        for kept in std::mem::take(&mut self.kept).into_values() {
+            match RuleState::decode(&kept.alerts) {
+                Ok(mut alerts) => {
+                    alerts.prolong(now);
+                    self.lost.adopt(alerts);
+                }
+                Err(error) => tracing::warn!("cannot read the alerts of a rule that is no more: {error}"),
+            }
+        }
+        self.kept_at = None;
+    }
+
+    /// The end of alerts that no rule tells of any more, for those whose time is over.
+    pub(super) fn end_lost(&mut self, now: Timestamp, world: &dyn World) -> Vec<Notice> {
+        if self.lost.is_empty() {
+            return Vec::new();
+        }
+        let groups = &self.groups;
+        self.lost
+            .expire(now, &world.named().url, &|labels| groups.iter().any(|have| have.group.tells(labels)))
     }
 
     /// When something is due next.
@@ -151,6 +183,7 @@ impl Engine {
         let group = &mut have.group;
         let pass = group.evaluate(due.at, source, world);
         let done = Done { notices: group.notices(due.at, resend_delay, world), changed: pass.changed };
+        self.lost.adopt(group.take_lost());
         self.figures.passed(&group.spec, due.at, due.missed, &pass);
         self.shown.set(index, group.view());
         self.end_gone(due.at, world);
@@ -177,12 +210,17 @@ impl Engine {
         for have in &self.groups {
             have.group.save(&mut rules);
         }
+        if !self.lost.is_empty() {
+            let mut alerts = Vec::new();
+            self.lost.encode(&mut alerts);
+            rules.insert(state::LOST, Kept { alerts, ..Kept::default() });
+        }
         Saved { at, rules }
     }
 
     /// Whether any alert is pending, firing or unknown.
     pub(super) fn has_alerts(&self) -> bool {
-        self.groups.iter().any(|have| have.group.has_alerts())
+        !self.lost.is_empty() || self.groups.iter().any(|have| have.group.has_alerts())
     }
 
     #[cfg(test)]

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alerting::{ActiveAlert, AlertState, Notice};
+use alerting::{ActiveAlert, AlertState, Notice, RuleState};
 use model::{Labels, METRIC_NAME, Matcher, SeriesSource, Timestamp};
 use promql::{Options, Value, VectorSample};
 
@@ -99,6 +99,8 @@ pub(super) struct Group {
     repeated: Arc<Repeated>,
     /// Series of rules that are no more: they end with the next pass.
     ended: HashSet<Labels>,
+    /// Alerts of rules that are no more.
+    lost: RuleState,
     pub(super) last: Option<(Timestamp, Pass)>,
 }
 
@@ -118,9 +120,9 @@ pub(super) struct Setting<'a> {
 impl Group {
     /// Takes over what the same rules were like before: `before` loses what was found.
     pub(super) fn new(spec: Arc<Spec>, before: Option<Self>, recorders: &Recorders) -> Self {
-        let (mut old, mut ended, last) = match before {
-            Some(before) => (before.rules, before.ended, before.last),
-            None => (Vec::new(), HashSet::new(), None),
+        let (mut old, mut ended, mut lost, last) = match before {
+            Some(before) => (before.rules, before.ended, before.lost, before.last),
+            None => (Vec::new(), HashSet::new(), RuleState::default(), None),
         };
         let mut rules = Vec::with_capacity(spec.rules.len());
         for rule in &spec.rules {
@@ -128,14 +130,36 @@ impl Group {
             let before = same.map(|at| old.remove(at));
             rules.push(Running::new(Arc::clone(rule), before, recorders));
         }
-        ended.extend(old.into_iter().flat_map(|gone| gone.live));
+        for gone in old {
+            ended.extend(gone.live);
+            lost.adopt(gone.alerting.map(Alerting::into_lost).unwrap_or_default());
+        }
         let repeated = Arc::new(Repeated::new(spec.rules.iter().map(|rule| &rule.expr)));
-        Self { spec, rules, repeated, ended, last }
+        Self { spec, rules, repeated, ended, lost, last }
     }
 
-    /// Series that end with it.
-    pub(super) fn into_live(self) -> HashSet<Labels> {
-        self.rules.into_iter().flat_map(|rule| rule.live).chain(self.ended).collect()
+    /// Series and alerts that end with it.
+    pub(super) fn into_ended(self) -> (HashSet<Labels>, RuleState) {
+        let (mut ended, mut lost) = (self.ended, self.lost);
+        for gone in self.rules {
+            ended.extend(gone.live);
+            lost.adopt(gone.alerting.map(Alerting::into_lost).unwrap_or_default());
+        }
+        (ended, lost)
+    }
+
+    /// Alerts that nobody tells of any more, once.
+    pub(super) fn take_lost(&mut self) -> RuleState {
+        let mut lost = std::mem::take(&mut self.lost);
+        for alerting in self.rules.iter_mut().filter_map(|rule| rule.alerting.as_mut()) {
+            lost.adopt(alerting.take_lost());
+        }
+        lost
+    }
+
+    /// Whether a rule of it tells of this alert.
+    pub(super) fn tells(&self, labels: &Labels) -> bool {
+        self.rules.iter().filter_map(|rule| rule.alerting.as_ref()).any(|alerting| alerting.tells(labels))
     }
 
     /// Whether a rule of it made this series the last time.

@@ -57,7 +57,7 @@ struct Given {
     stop: bool,
 }
 
-/// Who is told of alerts.
+/// Who is told of alerts; often of none, which is the time to try again what could not be kept.
 pub type Tell = Box<dyn Fn(Vec<Notice>, Timestamp) + Send>;
 
 struct Load {
@@ -191,12 +191,20 @@ impl Worker {
 
     /// One group at most, so that orders are heard between groups.
     fn work(&mut self, now: Timestamp) {
-        let Some(done) = self.engine.run_one(now, self.resend_delay, &self.world) else { return };
-        if !done.notices.is_empty() {
-            (self.tell)(done.notices, now);
-        }
+        let done = self.engine.run_one(now, self.resend_delay, &self.world).unwrap_or_default();
+        let mut notices = done.notices;
         let is_old = self.saved_at.is_none_or(|at| now.millis_since(at) >= SAVE_EVERY_MS);
+        // Before anyone is told: what is written and was not told is told again after a crash, but of what was told and not written
+        // nobody would ever hear the end.
         if done.changed || (is_old && self.engine.has_alerts()) {
+            self.save(now);
+        }
+        let ended = self.engine.end_lost(now, &self.world);
+        let forgets = !ended.is_empty();
+        notices.extend(ended);
+        (self.tell)(notices, now);
+        // After: what is written as forgotten is never told again.
+        if forgets {
             self.save(now);
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! In: the alert's labels; what its rule selects, recording rules followed to what they select; who writes which series, and who is
 //! silent ([`Senders`]). Out: whether some series that the alert rests on comes from nobody but silent senders. What is found out is
-//! remembered with the alert, because the store forgets who wrote what some hours after the last sample.
+//! remembered with the alert, because the store forgets who wrote what some hours after the last sample. A sender that comes back does
+//! not bring everything at once: an alert is held until its own series have two samples more, or for [`SETTLE`].
 //!
 //! Limits: [`SERIES_MAX`] series of one rule are looked through; [`DEPTH_MAX`] recording rules on top of each other.
 
@@ -11,7 +12,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Labels, METRIC_NAME, MatchOp, Matcher, Selection, SeriesSource, Timestamp};
+use model::{
+    Columns, Labels, METRIC_NAME, MatchOp, Matcher, Selection, SeriesSource, SourceError, Timestamp, is_stale,
+};
 
 use super::file::{Rule, RuleKind};
 use super::state::SendersOf;
@@ -23,6 +26,12 @@ const SERIES_MAX: usize = 200_000;
 const DEPTH_MAX: usize = 8;
 /// How far back series are looked for: as long as the store knows who wrote them.
 const WINDOW: Duration = Duration::from_secs(2 * 3600);
+
+/// How long a sender that came back may take until all of its series are there again; more than what is polled most rarely is late.
+const SETTLE: Duration = Duration::from_secs(600);
+
+/// Until when an alert was held because its sender was silent.
+pub(super) type HeldAt = HashMap<Labels, Timestamp>;
 
 /// Recording rules by the metric that they make.
 pub(super) type Recorders = HashMap<String, Vec<Arc<Rule>>>;
@@ -64,7 +73,9 @@ pub(super) struct Silence<'a> {
     pub(super) senders: &'a dyn Senders,
     pub(super) at: Timestamp,
     pub(super) remembered: RefCell<SendersOf>,
+    pub(super) held_at: RefCell<HeldAt>,
     series: OnceCell<Vec<Labels>>,
+    fresh: OnceCell<Vec<(Labels, Timestamp)>>,
 }
 
 impl<'a> Silence<'a> {
@@ -73,7 +84,7 @@ impl<'a> Silence<'a> {
         source: &'a dyn SeriesSource,
         senders: &'a dyn Senders,
         at: Timestamp,
-        remembered: SendersOf,
+        (remembered, held_at): (SendersOf, HeldAt),
     ) -> Self {
         Self {
             rule,
@@ -82,12 +93,47 @@ impl<'a> Silence<'a> {
             senders,
             at,
             remembered: RefCell::new(remembered),
+            held_at: RefCell::new(held_at),
             series: OnceCell::new(),
+            fresh: OnceCell::new(),
         }
     }
 
-    /// Whether an alert's data comes from nobody but the silent.
+    /// Whether an alert's data comes from nobody but the silent, or from those who came back lately and have not sent it yet.
     pub(super) fn holds(&self, alert: &Labels) -> bool {
+        if self.is_silent(alert) {
+            self.held_at.borrow_mut().insert(alert.clone(), self.at);
+            return true;
+        }
+        let Some(held_at) = self.held_at.borrow().get(alert).copied() else { return false };
+        self.at.millis_since(held_at) < SETTLE.as_millis() as i64 && !self.has_data_since(alert, held_at)
+    }
+
+    /// Whether those who were silent have sent what the alert rests on: two samples, because rates need two.
+    fn has_data_since(&self, alert: &Labels, since: Timestamp) -> bool {
+        let remembered = self.remembered.borrow();
+        let Some(names) = remembered.get(alert) else { return true };
+        let newer =
+            self.fresh().iter().filter(|(series, second)| *second > since && self.bears(series, alert));
+        let newer: Vec<Labels> = newer.map(|(series, _)| series.clone()).collect();
+        self.senders.of(&newer).iter().flatten().any(|writer| names.contains(writer))
+    }
+
+    /// Series of the rule with two samples of late, and when the last but one was.
+    fn fresh(&self) -> &[(Labels, Timestamp)] {
+        self.fresh.get_or_init(|| {
+            let mut fresh = Vec::new();
+            for matchers in self.inputs {
+                let selection = Selection { matchers, start: self.at - SETTLE, end: self.at };
+                if let Err(error) = read_fresh(self.source, &selection, &mut fresh) {
+                    tracing::warn!("cannot read the series behind rule {:?}: {error}", self.rule.name);
+                }
+            }
+            fresh
+        })
+    }
+
+    fn is_silent(&self, alert: &Labels) -> bool {
         if !self.senders.any_silent() {
             return false;
         }
@@ -134,4 +180,24 @@ impl<'a> Silence<'a> {
             })
         })
     }
+}
+
+fn read_fresh(
+    source: &dyn SeriesSource,
+    selection: &Selection<'_>,
+    fresh: &mut Vec<(Labels, Timestamp)>,
+) -> Result<(), SourceError> {
+    let mut set = source.select(selection)?;
+    let (mut columns, mut histograms) = (Columns::default(), Vec::new());
+    while fresh.len() < SERIES_MAX && set.advance()? {
+        set.read(&mut columns)?;
+        set.read_histograms(&mut histograms)?;
+        let values = columns.iter().filter(|sample| !is_stale(sample.value)).map(|sample| sample.timestamp);
+        let mut times: Vec<Timestamp> = values.chain(histograms.iter().map(|(at, _)| *at)).collect();
+        times.sort_unstable();
+        if let Some(second) = times.len().checked_sub(2) {
+            fresh.push((set.labels().clone(), times[second]));
+        }
+    }
+    Ok(())
 }

@@ -24,6 +24,9 @@ const FILE_BYTES_MAX: usize = 1 << 30;
 
 const MAGIC: &[u8; 8] = b"PANTRUL1";
 
+/// In place of a rule's number: alerts of rules that are no more, of which receivers have not yet heard the end.
+pub(super) const LOST: u128 = 0;
+
 /// Who wrote the series that an alert rests on, by the alert's labels.
 pub(super) type SendersOf = HashMap<Labels, Vec<Arc<str>>>;
 

@@ -403,3 +403,87 @@ fn passes_that_were_missed_are_counted_and_the_moments_stay() {
     assert!(text.contains("prometheus_rule_group_iterations_total{rule_group=\"r.yml;g\"} 5"), "{text}");
     assert!(text.contains("prometheus_rule_evaluations_total{rule_group=\"r.yml;g\"} 2"), "{text}");
 }
+
+/// Everything that is told up to a time: what, of whom, and when in seconds after the first.
+fn told(engine: &mut Engine, world: &Bench, from: i64, until: i64) -> Vec<String> {
+    let mut said = Vec::new();
+    for at in from..until {
+        let mut notices = Vec::new();
+        while let Some(done) = engine.run_one(seconds(at), Duration::from_secs(60), world) {
+            notices.extend(done.notices);
+        }
+        notices.extend(engine.end_lost(seconds(at), world));
+        for notice in notices {
+            let line = format!("{:?} {}", notice.kind, notice.labels.get("alertname").unwrap_or_default());
+            if said.last() != Some(&line) {
+                said.push(line);
+            }
+        }
+    }
+    said
+}
+
+const ALWAYS: &str = "groups:\n- name: g\n  interval: 10s\n  rules:\n  - {alert: Gone, expr: vector(1)}\n  - {record: a, expr: vector(1)}\n";
+
+#[test]
+fn an_alert_whose_rule_is_gone_ends_as_an_alertmanager_ends_it() {
+    let (world, shown) = (Bench::default(), Shown::default());
+    let without = "groups:\n- name: g\n  interval: 10s\n  rules:\n  - {record: a, expr: vector(1)}\n";
+    let changed = ALWAYS.replace("Gone, expr: vector(1)", "Gone, expr: vector(2) < 2");
+    for then in ["groups: []\n", without, &changed, &ALWAYS.replace("Gone", "Other")] {
+        let mut engine = engine_after(&shown, &world, then);
+        // What was told last is valid for four minutes.
+        let early = told(&mut engine, &world, 100, 250);
+        assert!(!early.iter().any(|line| line.ends_with("Gone")), "{then}: {early:?}");
+        let late = told(&mut engine, &world, 250, 600);
+        assert_eq!(late.iter().filter(|line| *line == "Resolved Gone").count(), 1, "{then}: {late:?}");
+        assert!(engine.lost.is_empty());
+    }
+    // A rule that was changed and fires on, or the same rule in another group: nobody hears of an end.
+    let fires_on = ALWAYS.replace("Gone, expr: vector(1)", "Gone, expr: vector(3)");
+    for then in [fires_on, ALWAYS.replace("name: g", "name: h")] {
+        let mut engine = engine_after(&shown, &world, &then);
+        assert_eq!(told(&mut engine, &world, 100, 600), ["Firing Gone"], "{then}");
+        assert!(engine.lost.is_empty());
+    }
+}
+
+fn engine_after(shown: &Shown, world: &Bench, then: &str) -> Engine {
+    let mut engine = engine(shown);
+    engine.load(specs(ALWAYS), NO_WAIT, seconds(0));
+    assert_eq!(told(&mut engine, world, 0, 100), ["Firing Gone"]);
+    engine.load(specs(then), NO_WAIT, seconds(100));
+    engine
+}
+
+#[test]
+fn an_alert_whose_rule_went_while_nothing_ran_ends_too_and_a_restart_between_loses_no_end() {
+    let (world, shown) = (Bench::default(), Shown::default());
+    let mut engine = engine_after(&shown, &world, ALWAYS);
+    for at in [1_000, 1_100, 1_200] {
+        let saved = engine.save(seconds(at));
+        engine = Engine::new(Some(saved), shown.clone(), Arc::new(Figures::new(&Metrics::new())));
+        engine.load(specs("groups: []\n"), NO_WAIT, seconds(at));
+        assert!(engine.has_alerts(), "it is written down");
+        assert!(told(&mut engine, &world, at, at + 90).is_empty());
+    }
+    assert_eq!(told(&mut engine, &world, 1_290, 1_500), ["Resolved Gone"]);
+    assert!(engine.save(seconds(1_500)).rules.is_empty());
+}
+
+#[test]
+fn alerts_that_a_limit_ended_are_told_as_ended() {
+    let (world, shown) = (Bench::default(), Shown::default());
+    let mut engine = engine(&shown);
+    let text = "groups:\n- name: g\n  interval: 10s\n  limit: 1\n  rules:\n  - {alert: Gone, expr: up}\n";
+    engine.load(specs(text), NO_WAIT, seconds(0));
+    for at in (0..600).step_by(10) {
+        world.put("up{instance=\"a\"}", at, 1.0);
+        if at >= 100 {
+            world.put("up{instance=\"b\"}", at, 1.0);
+        }
+    }
+    assert_eq!(told(&mut engine, &world, 0, 100), ["Firing Gone"]);
+    assert!(told(&mut engine, &world, 100, 250).is_empty());
+    assert_eq!(told(&mut engine, &world, 250, 600), ["Resolved Gone"]);
+}

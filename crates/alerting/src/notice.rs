@@ -61,6 +61,18 @@ impl ActiveAlert {
         })
     }
 
+    pub(crate) fn notice(&self, kind: NoticeKind, ends_at: Option<Timestamp>, generator_url: &str) -> Notice {
+        Notice {
+            labels: self.labels.clone(),
+            annotations: self.annotations.clone(),
+            value: self.value,
+            starts_at: self.fired_at.unwrap_or(self.active_at),
+            ends_at,
+            kind,
+            generator_url: generator_url.to_owned(),
+        }
+    }
+
     /// A change is told at once, all else once the delay is past (not before, not at it: as Prometheus does).
     fn is_due(&self, kind: NoticeKind, now: Timestamp, delay: Duration) -> bool {
         let Some(sent) = self.last_sent_at else { return true };
@@ -82,15 +94,7 @@ impl RuleState {
             alert.last_sent_at = Some(now);
             alert.last_sent_as = Some(kind);
             alert.valid_until = Some(now + valid);
-            notices.push(Notice {
-                labels: alert.labels.clone(),
-                annotations: alert.annotations.clone(),
-                value: alert.value,
-                starts_at: alert.fired_at.unwrap_or(alert.active_at),
-                ends_at: alert.resolved_at.or(alert.valid_until),
-                kind,
-                generator_url: sending.generator_url.to_owned(),
-            });
+            notices.push(alert.notice(kind, alert.resolved_at.or(alert.valid_until), sending.generator_url));
         }
         notices.sort_by(|one, other| one.labels.cmp(&other.labels));
         notices

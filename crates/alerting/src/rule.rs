@@ -7,6 +7,7 @@ use model::{Labels, METRIC_NAME, Timestamp};
 
 use crate::AlertingError;
 use crate::alert::{ActiveAlert, AlertState, RuleSpec, Seen, Transition, TransitionKind, at_least};
+use crate::notice::{Notice, NoticeKind};
 
 /// All alerts of one rule, those that ended lately included.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,9 +28,66 @@ impl RuleState {
         self.alerts.values().filter(|alert| alert.is_active())
     }
 
+    /// The alert with these labels, ended lately or not.
+    pub fn get(&self, labels: &Labels) -> Option<&ActiveAlert> {
+        self.alerts.get(labels)
+    }
+
+    /// Whether there is no alert at all.
+    pub fn is_empty(&self) -> bool {
+        self.alerts.is_empty()
+    }
+
     /// All alerts, those that ended in the last 15 minutes included, in no order.
     pub fn alerts(&self) -> impl Iterator<Item = &ActiveAlert> {
         self.alerts.values()
+    }
+
+    /// Takes over what receivers have heard of another rule's alerts and not yet heard the end of: of a rule that is no more. Of two with
+    /// the same labels the one that was told of last stays.
+    pub fn adopt(&mut self, other: Self) {
+        for (labels, alert) in other.alerts {
+            let is_told = alert.last_sent_as.is_some_and(|kind| kind != NoticeKind::Resolved);
+            let is_newer =
+                self.alerts.get(&labels).is_none_or(|have| have.last_sent_at <= alert.last_sent_at);
+            if is_told && is_newer {
+                self.alerts.insert(labels, alert);
+            }
+        }
+    }
+
+    /// After a stop: what was told of each alert is valid as if it were told now.
+    pub fn prolong(&mut self, now: Timestamp) {
+        for alert in self.alerts.values_mut() {
+            if let (Some(sent), Some(until)) = (alert.last_sent_at, alert.valid_until) {
+                alert.valid_until = Some(now + millis(until.millis_since(sent)));
+                alert.last_sent_at = Some(now);
+            }
+        }
+    }
+
+    /// Ends what nobody tells of any more: each alert for which `lives` says so is somebody else's now and is forgotten here; each other
+    /// one is told as resolved once the time is over for which it was told, as an Alertmanager ends it that hears nothing more.
+    pub fn expire(
+        &mut self,
+        now: Timestamp,
+        generator_url: &str,
+        lives: &dyn Fn(&Labels) -> bool,
+    ) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        self.alerts.retain(|labels, alert| {
+            if lives(labels) {
+                return false;
+            }
+            let until = alert.resolved_at.or(alert.valid_until).unwrap_or(now);
+            if now < until {
+                return true;
+            }
+            notices.push(alert.notice(NoticeKind::Resolved, Some(until), generator_url));
+            false
+        });
+        notices.sort_by(|one, other| one.labels.cmp(&other.labels));
+        notices
     }
 
     pub(crate) fn alerts_mut(&mut self) -> impl Iterator<Item = &mut ActiveAlert> {

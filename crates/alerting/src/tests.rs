@@ -351,3 +351,33 @@ proptest! {
         }
     }
 }
+
+/// A rule that is no more: its alerts end when what was told is no longer valid, or are another rule's.
+#[test]
+fn what_nobody_tells_of_any_more_ends_when_it_is_no_longer_valid() {
+    let mut gone = Course::new(0, 0);
+    gone.step(0, true, false, &[TransitionKind::Began, TransitionKind::Fired]);
+    let mut untold = RuleState::default();
+    untold.adopt(gone.state.clone());
+    assert!(untold.is_empty(), "nobody has heard of it");
+    assert_eq!(gone.sent(0), Some((NoticeKind::Firing, 240)));
+    let mut lost = RuleState::default();
+    lost.adopt(gone.state.clone());
+    assert!(lost.expire(at(239), "", &|_| false).is_empty(), "an Alertmanager takes it as firing");
+    let ended = lost.expire(at(240), "", &|_| false);
+    assert_eq!((ended.len(), ended[0].kind, ended[0].ends_at), (1, NoticeKind::Resolved, Some(at(240))));
+    assert_eq!(ended[0].starts_at, at(0));
+    assert!(lost.is_empty() && lost.expire(at(241), "", &|_| false).is_empty(), "told once");
+    lost.adopt(gone.state.clone());
+    assert!(lost.expire(at(240), "", &|_| true).is_empty() && lost.is_empty(), "another rule tells of it");
+    lost.adopt(gone.state.clone());
+    lost.prolong(at(1000));
+    assert!(lost.expire(at(1239), "", &|_| false).is_empty(), "the time of a stop does not count");
+    assert_eq!(lost.expire(at(1240), "", &|_| false).len(), 1);
+    gone.step(300, false, false, &[TransitionKind::Resolved]);
+    lost.adopt(gone.state.clone());
+    assert_eq!(lost.expire(at(300), "", &|_| false)[0].ends_at, Some(at(300)), "it had ended before");
+    gone.sent(300);
+    lost.adopt(gone.state);
+    assert!(lost.is_empty(), "its end was told");
+}

@@ -196,3 +196,37 @@ fn a_target_that_its_agent_no_longer_has_resolves() {
     assert!(bench.alerts().is_empty(), "{:?}", bench.alerts());
     assert_eq!(bench.told_kinds("Down a"), [NoticeKind::Firing, NoticeKind::Resolved]);
 }
+
+/// An agent that comes back sends what it polls often at once, and what it polls rarely, or sends late out of its backlog, minutes after.
+#[test]
+fn an_agent_that_comes_back_resolves_nothing_before_its_data_is_there() {
+    let mut bench = Bench::new();
+    bench.go(0, 300, Some(DOWN_AND_WELL));
+    bench.go(300, 1200, None);
+    bench.go(1200, 1500, Some(&[("b", 1.0)]));
+    assert_eq!(bench.alerts(), ["Derived a unknown", "Down a unknown"], "nothing of a is there yet");
+    bench.go(1500, 1600, Some(DOWN_AND_WELL));
+    assert_eq!(bench.alerts(), ["Derived a firing", "Down a firing"]);
+    let told = [NoticeKind::Firing, NoticeKind::Unknown, NoticeKind::Firing];
+    assert_eq!(bench.told_kinds("Down a"), told, "never resolved");
+    // And one whose target was taken out meanwhile is not waited for for ever.
+    bench.go(1600, 2500, None);
+    bench.go(2500, 3200, Some(&[("b", 1.0)]));
+    assert!(bench.alerts().is_empty(), "{:?}", bench.alerts());
+}
+
+#[test]
+fn a_collector_that_was_away_resolves_nothing_when_it_comes_back() {
+    let mut before = Bench::new();
+    before.go(0, 300, Some(DOWN_AND_WELL));
+    let mut bench = before.restart(300);
+    bench.go(1500, 1560, None);
+    let unknown = ["Derived a unknown", "Down a unknown"];
+    assert_eq!(bench.alerts(), unknown, "nobody could send while it was away");
+    bench.go(1560, 1700, Some(&[("b", 1.0)]));
+    assert_eq!(bench.alerts(), unknown);
+    bench.go(1700, 1800, Some(&[("a", 1.0), ("b", 1.0)]));
+    assert!(bench.alerts().is_empty(), "{:?}", bench.alerts());
+    let told = [NoticeKind::Firing, NoticeKind::Unknown, NoticeKind::Resolved];
+    assert_eq!(bench.told_kinds("Down a"), told);
+}
