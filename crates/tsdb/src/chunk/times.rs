@@ -86,10 +86,11 @@ impl Times {
         match self {
             Self::Regular(step) => {
                 let mut time = first;
-                for _ in 0..count {
-                    into.push(Timestamp::from_millis(time));
+                into.extend((0..count).map(|_| {
+                    let now = time;
                     time = time.wrapping_add(*step as i64);
-                }
+                    Timestamp::from_millis(now)
+                }));
             }
             Self::Column(column) => {
                 into.push(Timestamp::from_millis(first));
