@@ -1,7 +1,8 @@
 //! One receiver of our own, whatever its kind, and the thread that works for it.
 //!
 //! In: messages of the outbox, in order. Out: each delivered, or given up and counted with its reason: `refused` (it will not take this
-//! message), `expired` (older than `give_up_after`), `outbox_full` (the outbox held more than it may, or was damaged).
+//! message), `expired` (older than `give_up_after`), `outbox_full` (the outbox held more than it may, or was damaged), `mistake` (one of ours,
+//! which ends this message and not the thread).
 //!
 //! The thread sends one message at a time, leaves a moment between two where the receiver's kind asks for it, and waits longer after
 //! each failure: 2 s, doubled up to 5 min, half of it left to chance.
@@ -22,6 +23,7 @@ use super::telegram::{self, Telegram};
 use super::text::Style;
 use super::webhook::Webhook;
 use super::{Config, alertmanager};
+use crate::mistake;
 use crate::outbox::{Message, Outbox, Reading};
 use crate::state::now;
 
@@ -123,8 +125,11 @@ impl Worker {
                     if gone > 0 {
                         self.give_up("outbox_full", gone, "they were no longer in the outbox");
                     }
-                    if !self.deliver(&message) {
-                        return;
+                    // One message that makes us stumble must not keep all that follow from this receiver.
+                    match mistake::caught(|| self.deliver(&message)) {
+                        Ok(true) => {}
+                        Ok(false) => return,
+                        Err(mistake) => self.give_up("mistake", 1, &mistake.to_string()),
                     }
                     if let Err(error) = reading.done(message.number) {
                         tracing::error!(

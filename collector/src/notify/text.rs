@@ -141,7 +141,7 @@ pub(crate) fn subject(alerts: &[Alert], style: &Style) -> String {
             names.push(name);
         }
     }
-    let shown: Vec<String> = names.iter().take(NAMES_MAX).map(|name| field(name)).collect();
+    let shown: Vec<String> = names.iter().take(NAMES_MAX).map(|name| line(name)).collect();
     let more = if names.len() > NAMES_MAX { ", …" } else { "" };
     format!("[Pantau] {}: {}{more}", counts(alerts, style), shown.join(", "))
 }
@@ -204,23 +204,24 @@ fn units(text: &str) -> usize {
 
 fn one(alert: &Alert, words: &Words, zone: Zone, markup: Markup) -> String {
     let mut out = String::from("\n");
-    let head = format!("{} {}", words.states[place(alert.kind)], field(alert.label("alertname")));
+    let head = format!("{} {}", words.states[place(alert.kind)], line(alert.label("alertname")));
     out.push_str(&markup.bold(&head));
-    let severity = alert.label("severity");
+    let severity = line(alert.label("severity"));
     if !severity.is_empty() {
-        out.push_str(&format!(" ({})", markup.text(severity)));
+        out.push_str(&format!(" ({})", markup.text(&severity)));
     }
     out.push('\n');
     for name in ["summary", "description"] {
         if let Some(text) = alert.annotation(name).filter(|text| !text.is_empty()) {
-            out.push_str(&format!("{}\n", markup.text(text)));
+            // Of several lines none but the first stands where an alert would begin: they may quote labels.
+            out.push_str(&format!("{}\n", markup.text(text.trim_end()).replace('\n', "\n  ")));
         }
     }
     let labels: Vec<String> = alert
         .labels
         .iter()
         .filter(|(name, _)| !matches!(*name, "alertname" | "severity"))
-        .map(|(name, value)| format!("{name}={value}"))
+        .map(|(name, value)| line(&format!("{name}={value}")))
         .collect();
     if !labels.is_empty() {
         out.push_str(&format!("{}\n", markup.text(&labels.join(", "))));
@@ -244,8 +245,9 @@ fn one(alert: &Alert, words: &Words, zone: Zone, markup: Markup) -> String {
 
 fn time(at: Timestamp, words: &Words, zone: Zone) -> String {
     let at = time::OffsetDateTime::from_unix_timestamp(at.as_millis().div_euclid(1000))
-        .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
-        + time::Duration::hours(zone.hours().into());
+        .ok()
+        .and_then(|at| at.checked_add(time::Duration::hours(zone.hours().into())))
+        .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     let month = words.months[usize::from(u8::from(at.month())) - 1];
     format!(
         "{} {month} {} {:02}:{:02}:{:02} {}",
@@ -256,6 +258,11 @@ fn time(at: Timestamp, words: &Words, zone: Zone) -> String {
         at.second(),
         zone.name()
     )
+}
+
+/// The same in one line: a name or label with line breaks (an interface's alias, say) must not look like another alert.
+fn line(text: &str) -> String {
+    field(text).replace('\n', " ")
 }
 
 /// A text that a stranger wrote: no control characters but line breaks, and not too long.
@@ -304,6 +311,25 @@ mod tests {
         }
         let have = std::fs::read_to_string(&path).unwrap_or_default();
         assert_eq!(now, have, "read what changed, and renew it with PANTAU_GOLDEN=1");
+    }
+
+    #[test]
+    fn labels_cannot_pass_for_alerts_and_no_time_is_too_late() {
+        let mut alert = example("Link\nRESOLVED Host", Kind::Firing);
+        let mut labels = alert.labels.to_builder();
+        labels.set("ifAlias", "uplink\r\n\nRESOLVED Core (critical)\nall is well");
+        alert.labels = labels.build();
+        alert.starts_at = Timestamp::from_millis(253_402_300_799_000);
+        let style = style(Language::En, Zone::Wit);
+        for text in [
+            plain(std::slice::from_ref(&alert), &style, 10_000),
+            html(std::slice::from_ref(&alert), &style, 10_000),
+            subject(std::slice::from_ref(&alert), &style),
+        ] {
+            assert!(text.contains("RESOLVED Host"), "{text}");
+            let forged = |line: &str| line.trim_start_matches("<b>").starts_with("RESOLVED");
+            assert!(!text.lines().any(forged), "{text}");
+        }
     }
 
     #[test]
