@@ -129,7 +129,7 @@ impl Summary {
             self.same += 1;
             return;
         };
-        let found = explain(pair, query, *when);
+        let found = explain(pair, query, *when, (ours, theirs));
         match found.rule {
             Some(rule) => {
                 *self.explained.entry(rule).or_default() += 1;

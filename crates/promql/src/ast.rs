@@ -522,8 +522,11 @@ impl Expr {
                     aggregate.expr.has_one_name()
                 }
                 _ => {
-                    aggregate.grouping.without
-                        || !aggregate.grouping.labels.iter().any(|label| label == METRIC_NAME)
+                    // The parameter of `count_values` may make names of values.
+                    let is_name = |parameter: &Self| matches!(&parameter.bare().kind, Kind::Text(text) if text.value == METRIC_NAME);
+                    let made = aggregate.parameter.as_deref().is_some_and(is_name);
+                    let kept = aggregate.grouping.labels.iter().any(|label| label == METRIC_NAME);
+                    aggregate.grouping.without || !(made || kept)
                 }
             },
             Kind::Call(call) if call.function.name == "info" => call.arguments[0].has_one_name(),

@@ -31,10 +31,13 @@ struct Place {
     theirs: Answer,
 }
 
-/// Looks for the reason of a difference.
-pub fn explain(servers: &dyn Servers, query: &Query, when: When) -> Found {
-    let (query, when) = (query.pinned(when), when);
+/// Looks for the reason why these answers differ.
+pub fn explain(servers: &dyn Servers, query: &Query, when: When, answers: (Answer, Answer)) -> Found {
+    let query = query.pinned(when);
     let (ours, theirs) = servers.ask(&query, when);
+    if ours.differs(&theirs, TOLERANCE).is_none() && ours == answers.0 && theirs != answers.1 {
+        return Found { rule: Some(VARIES), text: "  asked once more, it answered as we do".to_owned() };
+    }
     let place = smallest(servers, Place { query, when, ours, theirs }, TOLERANCE);
     let rule = rule(servers, &place);
     let difference = place.ours.differs(&place.theirs, TOLERANCE);
@@ -87,6 +90,8 @@ struct Rule {
     explains: fn(&Place, &dyn Servers) -> bool,
 }
 
+const VARIES: &str = "2.42 has another answer each time";
+
 const RULES: &[Rule] = &[
     Rule { name: "atan2 drops the name (#12595)", explains: atan2 },
     Rule { name: "histogram_fraction of classic histograms (#16095)", explains: fraction_of_classic },
@@ -101,6 +106,9 @@ const RULES: &[Rule] = &[
     Rule { name: "no deviation of a single NaN or infinity (#14941)", explains: deviation_of_one },
     Rule { name: "several of one side, though a filter leaves one", explains: filtered_many },
     Rule { name: "labels out of last digits", explains: last_digits_as_labels },
+    Rule { name: "last digits of large numbers", explains: last_digits_grown },
+    Rule { name: "logarithms of the smallest numbers in Go 1.19", explains: logarithm_of_least },
+    Rule { name: VARIES, explains: answers_vary },
 ];
 
 fn rule(servers: &dyn Servers, place: &Place) -> Option<&'static str> {
@@ -313,3 +321,60 @@ fn parts_round(place: &Place, servers: &dyn Servers) -> bool {
         ours.differs(&theirs, 0.0).is_some()
     })
 }
+
+/// Sums and differences of large numbers that cancel, and angles of many turns, leave the last digits of what went in: their difference is
+/// within the tolerance of the largest number that did.
+fn last_digits_grown(place: &Place, servers: &dyn Servers) -> bool {
+    let cancels = [
+        "+",
+        "-",
+        "stddev",
+        "sum",
+        "avg",
+        "sin",
+        "cos",
+        "tan",
+        "%",
+        "deriv",
+        "delta",
+        "idelta",
+        "stddev_over_time",
+    ];
+    let largest = || {
+        let vectors = place.query.parts(place.when).into_iter().map(|(part, when)| match part {
+            Query::Subquery(..) => part.parts(when)[0],
+            _ => (part, when),
+        });
+        let values = vectors.flat_map(|(part, when)| {
+            let (ours, _) = servers.ask(part, when);
+            ours.values_by_time().into_values().flatten().collect::<Vec<_>>()
+        });
+        values.filter(|value| value.is_finite()).fold(0.0, |largest: f64, value| largest.max(value.abs()))
+    };
+    is(place, &cancels) && parts_round(place, servers) && {
+        let largest = largest();
+        values_differ(place, |ours, theirs| (ours - theirs).abs() <= TOLERANCE * largest)
+    }
+}
+
+/// Go 1.19's logarithm, in assembler on amd64, takes numbers below 2.2e-308 for some 2.2e-308.
+fn logarithm_of_least(place: &Place, _: &dyn Servers) -> bool {
+    let least = f64::MIN_POSITIVE.ln();
+    is(place, &["ln"])
+        && values_differ(place, |ours, theirs| ours < least && theirs > ours && theirs < least + 1.0)
+}
+
+/// The order of a Go map decides, here or in a part: the same question has several answers.
+fn answers_vary(place: &Place, servers: &dyn Servers) -> bool {
+    let mut varies = false;
+    for _ in 0..TIMES_ASKED {
+        let (ours, theirs) = servers.ask(&place.query, place.when);
+        if ours != place.ours {
+            return false;
+        }
+        varies |= theirs.differs(&place.theirs, TOLERANCE).is_some();
+    }
+    varies
+}
+
+const TIMES_ASKED: usize = 20;

@@ -41,7 +41,8 @@ impl<'q> Query<'q> {
     }
 }
 
-/// The labels that `=` conditions name, each once.
+/// The labels that `=` conditions name. As in Prometheus, a label's later condition takes it away again, unless none before was `=` and
+/// this one is: `{a!="1",a="2"}` has it, `{a="2",a!="1"}` and `{a="1",a="2"}` have not.
 fn labels_of(argument: &Expr) -> Labels {
     let matchers: &[Matcher] = match &argument.bare().kind {
         Kind::Selector(selector) => &selector.matchers,
@@ -49,10 +50,13 @@ fn labels_of(argument: &Expr) -> Labels {
         _ => &[],
     };
     let mut builder = Labels::builder();
+    let mut named: Vec<&str> = Vec::new();
     for matcher in matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME) {
-        let alone = matchers.iter().filter(|other| other.name() == matcher.name()).count() == 1;
-        if alone && matcher.op() == MatchOp::Equal {
+        if matcher.op() == MatchOp::Equal && !named.contains(&matcher.name()) {
+            named.push(matcher.name());
             builder.set(matcher.name(), matcher.value());
+        } else {
+            builder.set(matcher.name(), "");
         }
     }
     builder.build()

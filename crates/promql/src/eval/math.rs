@@ -49,14 +49,26 @@ pub(super) fn round(value: f64, to_nearest: f64) -> f64 {
     (value * inverse + 0.5).floor() / inverse
 }
 
-/// The smaller; NaN where either is.
+/// The smaller, as Go has it: -Inf where either is, else NaN where either is, and -0 before 0.
 pub(super) fn min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    let least = a == f64::NEG_INFINITY || b == f64::NEG_INFINITY;
+    match (a, b) {
+        _ if least => f64::NEG_INFINITY,
+        _ if a.is_nan() || b.is_nan() => f64::NAN,
+        (0.0, 0.0) => {
+            if a.is_sign_negative() {
+                a
+            } else {
+                b
+            }
+        }
+        _ => a.min(b),
+    }
 }
 
-/// The greater; NaN where either is.
+/// The greater, as Go has it: +Inf where either is, else NaN where either is, and 0 before -0.
 pub(super) fn max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    -min(-a, -b)
 }
 
 /// Ascending, NaN before all numbers.
@@ -98,6 +110,25 @@ mod tests {
         assert_eq!(round(-2.5, 1.0), -2.0);
         assert_eq!(round(0.15, 0.1), 0.2);
         assert_eq!(round(7.0, 5.0), 5.0);
+    }
+
+    /// Found by random queries beside Prometheus 2.42: `clamp(x, Inf, NaN)` is +Inf.
+    #[test]
+    fn infinity_is_greater_than_what_is_no_number() {
+        let bits = |value: f64| if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        for (a, b, least, greatest) in [
+            (1.0, 2.0, 1.0, 2.0),
+            (nan, 1.0, nan, nan),
+            (nan, inf, nan, inf),
+            (-inf, nan, -inf, nan),
+            (0.0, -0.0, -0.0, 0.0),
+        ] {
+            for (a, b) in [(a, b), (b, a)] {
+                assert_eq!(bits(min(a, b)), bits(least), "min({a}, {b})");
+                assert_eq!(bits(max(a, b)), bits(greatest), "max({a}, {b})");
+            }
+        }
     }
 
     #[test]
