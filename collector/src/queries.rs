@@ -4,7 +4,7 @@
 //! a query in the log ([`log`]).
 //!
 //! Shares of the machine: requests have `query.concurrent_max` places, and run on threads of low priority ([`workers`]); streams of
-//! remote read have as many of their own; rules have [`Queries::rule_place`]s that no request takes, and run at the program's own
+//! remote read have as many of their own; rules need no place: they run on a thread of their own (`rules/live.rs`) at the program's own
 //! priority, as taking samples in does. A heavy panel then takes what the others leave.
 //!
 //! A query ends early when its time is up, when its client leaves, or when somebody who sees it ends it; what else reads series ends by
@@ -18,7 +18,7 @@ mod workers;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use model::Timestamp;
@@ -109,7 +109,6 @@ impl Shared {
 pub struct Queries {
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-    rules: RulePlaces,
     workers: Arc<Workers>,
     next: AtomicU64,
     shared: Arc<Shared>,
@@ -134,7 +133,6 @@ impl Queries {
         Self {
             requests: places(),
             streams: places(),
-            rules: RulePlaces::new(std::thread::available_parallelism().map_or(1, usize::from)),
             workers: Arc::default(),
             next: AtomicU64::new(1),
             shared: Arc::new(Shared { active: Mutex::default(), log, metrics }),
@@ -172,12 +170,6 @@ impl Queries {
     /// A place for a stream of remote read, until it is dropped.
     pub async fn stream_place(&self, deadline: tokio::time::Instant) -> Result<OwnedSemaphorePermit, NotRun> {
         place_in(&self.streams, deadline).await
-    }
-
-    /// A place for the evaluation of a rule, until it is dropped: as many as the machine has processors, none of which a request takes.
-    /// Blocks while all are taken; for threads of their own.
-    pub fn rule_place(&self) -> RulePlace<'_> {
-        self.rules.take()
     }
 
     /// Enters a query into the list. The [`Client`] stays with who waits for the answer, the [`Ticket`] with the work.
@@ -346,35 +338,6 @@ impl Drop for Ticket {
         }
         self.shared.active().remove(&self.entry.id);
         self.shared.metrics.queries_active.dec();
-    }
-}
-
-/// Places that only rules take.
-struct RulePlaces {
-    free: Mutex<usize>,
-    given_back: Condvar,
-}
-
-impl RulePlaces {
-    fn new(count: usize) -> Self {
-        Self { free: Mutex::new(count), given_back: Condvar::new() }
-    }
-
-    fn take(&self) -> RulePlace<'_> {
-        let free = self.free.lock().expect("nothing panics while it holds this lock");
-        let waited = self.given_back.wait_while(free, |free| *free == 0);
-        *waited.expect("nothing panics while it holds this lock") -= 1;
-        RulePlace(self)
-    }
-}
-
-/// A place for the evaluation of a rule.
-pub struct RulePlace<'a>(&'a RulePlaces);
-
-impl Drop for RulePlace<'_> {
-    fn drop(&mut self) {
-        *self.0.free.lock().expect("nothing panics while it holds this lock") += 1;
-        self.0.given_back.notify_one();
     }
 }
 
