@@ -23,10 +23,10 @@ pub(super) async fn exemplars(
         if end < start {
             return Err(ApiError::BadData("end timestamp must not be before start timestamp".into()));
         }
-        let query = promql::parse(params.get("query").unwrap_or_default())
-            .map_err(|error| ApiError::BadData(error.to_string()))?;
         let deadline = tokio::time::Instant::now() + timeout.get();
         in_turn(&turns, deadline, move |_| {
+            let query = promql::parse(params.get("query").unwrap_or_default())
+                .map_err(|error| ApiError::BadData(error.to_string()))?;
             let found = reader.exemplars(query.selectors(), start, end)?;
             Ok(reply::success_with(&[], &[], gzip, |out| push(out, &found)))
         })

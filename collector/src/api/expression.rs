@@ -1,16 +1,24 @@
 //! `/api/v1/format_query` and `/api/v1/parse_query`: an expression printed over lines, and its tree. They read no series.
 
+use axum::Extension;
+use axum::extract::State;
 use axum::response::Response;
 use promql::Expr;
 
 use super::params::Params;
 use super::reply::{self, ApiError};
-use super::{in_background, json};
+use super::{Turns, in_turn, json};
 use crate::auth::Viewer;
+use crate::state::AppState;
 
 /// The expression as Prometheus formats it: in one line of at most 100 bytes, or over several.
-pub(super) async fn format_query(_: Viewer, params: Params) -> Response {
-    answer(params, |expr| {
+pub(super) async fn format_query(
+    _: Viewer,
+    State(state): State<AppState>,
+    Extension(turns): Extension<Turns>,
+    params: Params,
+) -> Response {
+    answer(&state, &turns, params, |expr| {
         let pretty = expr.pretty().ok_or_else(|| {
             let most = promql::PRETTY_BYTES_MAX;
             ApiError::Execution(format!("the formatted expression has more than {most} bytes"))
@@ -23,20 +31,28 @@ pub(super) async fn format_query(_: Viewer, params: Params) -> Response {
 }
 
 /// The expression's tree, for user interfaces.
-pub(super) async fn parse_query(_: Viewer, params: Params) -> Response {
-    answer(params, |expr| Ok(expr.to_json().to_string())).await
+pub(super) async fn parse_query(
+    _: Viewer,
+    State(state): State<AppState>,
+    Extension(turns): Extension<Turns>,
+    params: Params,
+) -> Response {
+    answer(&state, &turns, params, |expr| Ok(expr.to_json().to_string())).await
 }
 
-/// Parses the parameter `query` and writes its reply off the threads that serve connections: long expressions take their time.
+/// Parses the parameter `query` and writes its reply in its turn: long expressions take their time, and their patterns memory.
 async fn answer(
+    state: &AppState,
+    turns: &Turns,
     params: Params,
     write: impl FnOnce(&Expr) -> Result<String, ApiError> + Send + 'static,
 ) -> Response {
     let gzip = params.gzip;
-    let work = move || {
+    let work = move |_: &_| {
         let query = params.get("query").unwrap_or_default();
         let expr = promql::parse(query).map_err(|error| ApiError::parameter("query", error))?;
         Ok(reply::success(&write(&expr)?, gzip))
     };
-    in_background(work).await.unwrap_or_else(|error| error.response(gzip))
+    let deadline = tokio::time::Instant::now() + state.settings.load().query.timeout.get();
+    in_turn(turns, deadline, work).await.unwrap_or_else(|error| error.response(gzip))
 }

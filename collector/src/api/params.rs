@@ -104,6 +104,7 @@ impl Params {
     }
 
     /// The selectors under `match[]`, of which there must be one; an error names the parameter.
+    /// Their patterns can take tens of megabytes: read them when the request has its turn.
     pub(super) fn required_selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
         if self.all("match[]").next().is_none() {
             return Err(ApiError::BadData("no match[] parameter provided".into()));
@@ -111,9 +112,14 @@ impl Params {
         self.selectors().map_err(|error| ApiError::parameter("match[]", error))
     }
 
-    /// The selectors under `match[]`.
+    /// The selectors under `match[]`; see [`required_selectors`](Self::required_selectors).
     pub(super) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        let (mut selectors, mut room) = (Vec::new(), PatternRoom::default());
+        self.selectors_within(PatternRoom::default())
+    }
+
+    /// The selectors under `match[]`, of which the patterns take no more than this.
+    pub(super) fn selectors_within(&self, mut room: PatternRoom) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        let mut selectors = Vec::new();
         for text in self.all("match[]") {
             if selectors.len() >= SELECTORS_MAX {
                 return Err(ApiError::BadData(format!("more than {SELECTORS_MAX} selectors in match[]")));

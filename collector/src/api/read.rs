@@ -37,6 +37,8 @@ use crate::state::AppState;
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// The largest request unpacked.
 const PAYLOAD_BYTES_MAX: usize = 4 << 20;
+/// What patterns may take: requests hold theirs while they wait for a place.
+const PATTERN_BYTES_MAX: usize = 4 << 20;
 /// Bytes from which on a frame is sent, as in Prometheus.
 const FRAME_BYTES: usize = 1 << 20;
 /// Frames that are ready before the client takes them.
@@ -120,7 +122,7 @@ impl Job {
         }
         let settings = state.settings.load();
         let external = settings.external_labels.clone();
-        let mut room = PatternRoom::default();
+        let mut room = PatternRoom::of(PATTERN_BYTES_MAX);
         let asked = |query: &Query<'_>| Asked::read(query, &mut room, &external);
         let queries = request.queries.iter().map(asked).collect::<Result<_, _>>()?;
         Ok(Self { reader, config: settings.query, external, streamed: request.streamed, queries })

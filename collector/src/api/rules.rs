@@ -10,7 +10,7 @@ use std::sync::Arc;
 use alerting::{ActiveAlert, AlertState};
 use axum::extract::State;
 use axum::response::Response;
-use model::{Labels, MatchOp, Matcher, RegionCode, Timestamp};
+use model::{Labels, MatchOp, Matcher, PatternRoom, RegionCode, Timestamp};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use template::Template;
@@ -25,6 +25,9 @@ use crate::rules::group::Spec;
 use crate::rules::{GroupView, RuleView};
 use crate::scope::Scope;
 use crate::state::AppState;
+
+/// What the patterns of `match[]` may take: rules are shown without a turn, to many at once.
+const PATTERN_BYTES_MAX: usize = 4 << 20;
 
 /// What stands for an annotation that may tell of other regions.
 const HIDDEN: &str = "<hidden: it asks about everything, and this reader sees a part>";
@@ -78,7 +81,7 @@ impl Asked {
             names: texts("rule_name[]"),
             groups: texts("rule_group[]"),
             files: texts("file[]"),
-            selectors: params.selectors()?,
+            selectors: params.selectors_within(PatternRoom::of(PATTERN_BYTES_MAX))?,
             exclude_alerts: params.get("exclude_alerts").map_or(Ok(false), switch)?,
             page: page_of(params)?,
         })

@@ -19,7 +19,7 @@ pub(super) async fn label_names(
     params: Params,
 ) -> Response {
     let find = |source: &dyn SeriesSource, wanted: &[Selection<'_>], limit| source.label_names(wanted, limit);
-    list(reader, (&state, &turns), &params, false, find, |out, name| json::push_text(out, name)).await
+    list(reader, (&state, &turns), params, false, find, |out, name| json::push_text(out, name)).await
 }
 
 /// Values of a label, sorted. Names beyond the classic letters may be written as such or in Prometheus' `U__` form.
@@ -37,7 +37,7 @@ pub(super) async fn label_values(
     let find = move |source: &dyn SeriesSource, wanted: &[Selection<'_>], limit| {
         source.label_values(&name, wanted, limit)
     };
-    list(reader, (&state, &turns), &params, false, find, |out, value| json::push_text(out, value)).await
+    list(reader, (&state, &turns), params, false, find, |out, value| json::push_text(out, value)).await
 }
 
 /// Label sets of the series that any selector matches.
@@ -48,7 +48,7 @@ pub(super) async fn series(
     params: Params,
 ) -> Response {
     let find = |source: &dyn SeriesSource, wanted: &[Selection<'_>], limit| source.series(wanted, limit);
-    list(reader, (&state, &turns), &params, true, find, |out, labels: &Labels| json::push_labels(out, labels))
+    list(reader, (&state, &turns), params, true, find, |out, labels: &Labels| json::push_labels(out, labels))
         .await
 }
 
@@ -56,16 +56,16 @@ pub(super) async fn series(
 async fn list<T>(
     reader: Reader,
     (state, turns): (&AppState, &Turns),
-    params: &Params,
+    params: Params,
     needs_selector: bool,
     find: impl FnOnce(&dyn SeriesSource, &[Selection<'_>], usize) -> Result<Vec<T>, SourceError> + Send + 'static,
     push: impl FnMut(&mut String, &T) + Send + 'static,
 ) -> Response {
     let (config, gzip) = (state.settings.load().query, params.gzip);
     let run = async {
-        let wanted = Wanted::read(params, needs_selector, config.series_max)?;
         let deadline = tokio::time::Instant::now() + config.timeout.get();
         in_turn(turns, deadline, move |patience| {
+            let wanted = Wanted::read(&params, needs_selector, config.series_max)?;
             let source = patience.over(reader.source);
             let (items, warnings) = wanted.find(|wanted, limit| find(&*source, wanted, limit))?;
             Ok(reply::success_with(&warnings, &[], gzip, |out| json::push_list(out, &items, push)))

@@ -15,12 +15,13 @@ const FIRST_BYTES: usize = 64 << 10;
 /// What is left for the patterns of a request.
 #[derive(Clone, Debug)]
 pub struct PatternRoom {
+    bytes: usize,
     left: usize,
 }
 
 impl Default for PatternRoom {
     fn default() -> Self {
-        Self { left: Self::BYTES_MAX }
+        Self::of(Self::BYTES_MAX)
     }
 }
 
@@ -30,6 +31,11 @@ impl PatternRoom {
     /// Bytes of memory that all patterns of a request may take.
     pub const BYTES_MAX: usize = 64 << 20;
 
+    /// Room of so many bytes, for patterns that are compiled before their request has its turn.
+    pub fn of(bytes: usize) -> Self {
+        Self { bytes, left: bytes }
+    }
+
     /// Compiles a pattern as it stands, and takes the room that it needs.
     pub(crate) fn compile(&mut self, pattern: &str) -> Result<Regex, String> {
         let mut size = FIRST_BYTES;
@@ -37,7 +43,7 @@ impl PatternRoom {
             if size > self.left {
                 return Err(format!(
                     "the regular expressions of one request take more than {} MiB: use fewer or simpler ones",
-                    Self::BYTES_MAX >> 20
+                    self.bytes >> 20
                 ));
             }
             match RegexBuilder::new(pattern).size_limit(size).build() {
