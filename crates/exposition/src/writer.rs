@@ -62,9 +62,17 @@ impl<'o> Writer<'o> {
         value: f64,
         timestamp: Option<Timestamp>,
     ) -> bool {
-        let name = labels.clone().into_iter().find(|(label, _)| *label == METRIC_NAME);
-        let Some((_, name)) = name.filter(|(_, name)| !name.is_empty()) else { return false };
-        self.series(name, labels.into_iter().filter(|(label, _)| *label != METRIC_NAME));
+        let is_label = |pair: &(&str, &str)| pair.0 != METRIC_NAME;
+        // Nearly always the name stands first: then nothing is walked through twice.
+        let mut rest = labels.clone().into_iter();
+        match rest.next() {
+            Some((METRIC_NAME, name)) if !name.is_empty() => self.series(name, rest.filter(is_label)),
+            _ => {
+                let name = labels.clone().into_iter().find(|pair| !is_label(pair));
+                let Some((_, name)) = name.filter(|(_, name)| !name.is_empty()) else { return false };
+                self.series(name, labels.into_iter().filter(is_label));
+            }
+        }
         self.out.push(' ');
         number::write(self.out, value);
         if let Some(timestamp) = timestamp {
@@ -76,18 +84,26 @@ impl<'o> Writer<'o> {
     }
 
     fn series<'a>(&mut self, name: &str, labels: impl Iterator<Item = (&'a str, &'a str)>) {
-        let name = self.name(name, is_metric_name);
-        let bare = is_metric_name(&name);
-        let mut open = !bare;
-        if open {
-            self.out.push('{');
+        let mut open = false;
+        if is_metric_name(name) {
+            self.out.push_str(name);
+        } else {
+            let name = self.name(name, is_metric_name);
+            open = !is_metric_name(&name);
+            if open {
+                self.out.push('{');
+            }
+            self.maybe_quoted(&name, is_metric_name);
         }
-        self.maybe_quoted(&name, is_metric_name);
         for (label, value) in labels {
             self.out.push(if open { ',' } else { '{' });
             open = true;
-            let label = self.name(label, is_label_name);
-            self.maybe_quoted(&label, is_label_name);
+            if is_label_name(label) {
+                self.out.push_str(label);
+            } else {
+                let label = self.name(label, is_label_name);
+                self.maybe_quoted(&label, is_label_name);
+            }
             self.out.push('=');
             self.quoted(value);
         }
@@ -97,12 +113,18 @@ impl<'o> Writer<'o> {
     }
 
     fn timestamp(&mut self, timestamp: Timestamp) {
-        use std::fmt::Write as _;
-        let written = match self.offer.format {
-            Format::Text => write!(self.out, "{}", timestamp.as_millis()),
-            Format::OpenMetrics => write!(self.out, "{timestamp}"),
-        };
-        written.expect("a String takes everything");
+        let millis = timestamp.as_millis();
+        if self.offer.format == Format::Text {
+            self.out.push_str(itoa::Buffer::new().format(millis));
+            return;
+        }
+        if millis < 0 {
+            self.out.push('-');
+        }
+        self.out.push_str(itoa::Buffer::new().format(millis.unsigned_abs() / 1000));
+        // The first digit only holds the place of zeros.
+        self.out.push('.');
+        self.out.push_str(&itoa::Buffer::new().format(1000 + millis.unsigned_abs() % 1000)[1..]);
     }
 
     /// The name as this reader takes it.
@@ -134,14 +156,20 @@ impl<'o> Writer<'o> {
 }
 
 fn escape(out: &mut String, text: &str, quotes: bool) {
-    for letter in text.chars() {
-        match letter {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '"' if quotes => out.push_str("\\\""),
-            letter => out.push(letter),
-        }
+    // Few texts have anything to escape, and those few places.
+    let needs = |byte: &u8| matches!(*byte, b'\\' | b'\n') || (quotes && *byte == b'"');
+    let mut rest = text;
+    while let Some(at) = rest.as_bytes().iter().position(needs) {
+        let (plain, from) = rest.split_at(at);
+        out.push_str(plain);
+        out.push_str(match from.as_bytes().first() {
+            Some(b'\\') => "\\\\",
+            Some(b'\n') => "\\n",
+            _ => "\\\"",
+        });
+        rest = &from[1..];
     }
+    out.push_str(rest);
 }
 
 /// The text format knows five types; what it does not know behaves as one that it does.
