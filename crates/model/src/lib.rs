@@ -14,6 +14,7 @@ mod labels;
 mod matcher;
 mod metadata;
 mod pattern;
+pub mod re2;
 mod region;
 mod sample;
 mod source;

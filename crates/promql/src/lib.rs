@@ -25,7 +25,6 @@ mod function;
 mod number;
 mod options;
 mod parse;
-mod re2;
 mod value;
 
 use model::{MatchOp, Matcher, PatternRoom, SeriesSource, Timestamp};
@@ -46,9 +45,9 @@ pub use value::{Answer, MatrixSeries, Statistics, Value, VectorSample};
 /// What is wrong with the pattern.
 pub fn matcher(room: &mut PatternRoom, name: &str, op: MatchOp, value: &str) -> Result<Matcher, String> {
     let is_regex = matches!(op, MatchOp::Regex | MatchOp::NotRegex);
-    let pattern = if is_regex { re2::translate(value) } else { value.to_owned() };
+    let pattern = if is_regex { model::re2::translate(value) } else { value.to_owned() };
     Matcher::within(room, name, op, &pattern)
-        .map_err(|error| format!("error parsing regexp: {}", re2::one_line(&error.reason)))
+        .map_err(|error| format!("error parsing regexp: {}", model::re2::one_line(&error.reason)))
 }
 
 /// Evaluates an expression at one time. `text` is what the expression was parsed from; annotations take positions from it.

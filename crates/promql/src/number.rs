@@ -1,5 +1,7 @@
 //! Numbers as Go prints them, so that label values and messages read as Prometheus' do.
 
+use std::ops::Range;
+
 /// Below this, the digits of a whole number are all of it.
 const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53
 
@@ -23,7 +25,7 @@ pub fn format_value(value: f64) -> String {
 /// most of their time.
 pub fn push_value(out: &mut String, value: f64) {
     if !push_decimal(out, value) {
-        out.push_str(&with_exponent_below(value, 1e-6));
+        out.push_str(&with_exponent(value, 1e-6..1e21));
     }
 }
 
@@ -51,17 +53,18 @@ fn push_decimal(out: &mut String, value: f64) -> bool {
     is_plain
 }
 
-/// A float in the shortest form, with an exponent below 1e-4 and from 1e21 on (Go's `%v`).
+/// A float in the shortest form, with an exponent below 1e-4 and from 1e6 on (Go's `%v` and `%g`).
 pub(crate) fn format_short(value: f64) -> String {
-    with_exponent_below(value, 1e-4)
+    with_exponent(value, 1e-4..1e6)
 }
 
-fn with_exponent_below(value: f64, least: f64) -> String {
+/// With an exponent outside these sizes.
+fn with_exponent(value: f64, plain: Range<f64>) -> String {
     if let Some(text) = special(value) {
         return text.into();
     }
     let size = value.abs();
-    if size == 0.0 || (least..1e21).contains(&size) {
+    if size == 0.0 || plain.contains(&size) {
         return format_plain(value);
     }
     let text = format!("{value:e}");
@@ -115,6 +118,11 @@ mod tests {
         assert_eq!(format_plain(f64::INFINITY), "+Inf");
         assert_eq!(format_short(1.1), "1.1");
         assert_eq!(format_short(1e-7), "1e-07");
+        // Measured with promtool: what it says of `topk` by so much.
+        assert_eq!(format_short(1e20), "1e+20");
+        assert_eq!(format_short(123_456_789e12), "1.23456789e+20");
+        assert_eq!(format_short(1e6), "1e+06");
+        assert_eq!(format_short(999_999.5), "999999.5");
         assert_eq!(format_value(1e-5), "0.00001");
         assert_eq!(format_value(-2.5e-7), "-2.5e-07");
         assert_eq!(format_value(1e21), "1e+21");

@@ -196,11 +196,11 @@ fn sort_by_label(exec: &mut Exec<'_, '_>, label: &str, value: &Value) -> Called 
 
 fn regex(exec: &mut Exec<'_, '_>, pattern: &str, text: &str) -> Result<regex::Regex, Failure> {
     exec.spend(REGEX_WORK + 64 * pattern.len() + 4 * text.len())?;
-    let translated = crate::re2::translate(pattern);
+    let translated = model::re2::translate(pattern);
     regex::RegexBuilder::new(&translated)
         .size_limit(REGEX_BYTES_MAX)
         .build()
-        .map_err(|error| format!("error parsing regexp: {}", crate::re2::one_line(&error.to_string())).into())
+        .map_err(|error| format!("error parsing regexp: {}", model::re2::one_line(&error.to_string())).into())
 }
 
 fn replace_all(exec: &mut Exec<'_, '_>, regex: &regex::Regex, with: &str, text: &str) -> Called {

@@ -16,9 +16,6 @@ mod lex;
 mod node;
 mod number;
 mod parse;
-// One translation of Go's regular expressions for both: a room of its own for one function would be more to know.
-#[path = "../../promql/src/re2.rs"]
-mod re2;
 mod time;
 mod value;
 

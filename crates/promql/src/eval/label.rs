@@ -1,13 +1,12 @@
 //! `label_replace` and `label_join`.
 
-use model::METRIC_NAME;
+use model::{METRIC_NAME, re2};
 use regex::Regex;
 
 use super::series::{Series, Stream};
 use super::{Query, Result, Steps};
 use crate::ast::{Expr, Kind};
 use crate::error::QueryError;
-use crate::re2;
 
 /// The longest label value that an expression may make, in bytes.
 const LABEL_BYTES_MAX: usize = 64 * 1024;

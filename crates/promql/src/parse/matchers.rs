@@ -1,12 +1,11 @@
 //! `metric{label="value", …}`: what a selector asks for, in expressions and in the `match[]` arguments of the API.
 
-use model::{METRIC_NAME, MatchOp, Matcher, PatternRoom};
+use model::{METRIC_NAME, MatchOp, Matcher, PatternRoom, re2};
 
 use super::lex::TokenKind;
 use super::{Fault, LABELS_MAX, ParseError, Parsed, Parser, REGEX_COUNT_MAX};
 use crate::ast::Span;
 use crate::options::Features;
-use crate::re2;
 
 /// The matchers of a series selector such as `up{job="node"}`; what a `match[]` argument holds.
 pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, ParseError> {

@@ -79,7 +79,8 @@ pub(super) fn duration(value: f64) -> String {
         return format!("{}{prefix}s", four(value));
     }
     let sign = if value < 0.0 { "-" } else { "" };
-    let whole = value.abs() as i64;
+    // What does not fit is the least number, as Go has it on amd64.
+    let whole = if value.abs() < 9_223_372_036_854_775_808.0 { value.abs() as i64 } else { i64::MIN };
     let (seconds, minutes, hours, days) = (whole % 60, whole / 60 % 60, whole / 3600 % 24, whole / 86_400);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{sign}{}s", four(value.abs())),

@@ -1,4 +1,4 @@
-//! Go's regular expressions (RE2) in the syntax of the `regex` crate.
+//! Go's regular expressions (RE2) in the syntax of the `regex` crate: for expressions and for templates.
 //!
 //! Both are finite automata without backtracking and agree on nearly all of the syntax. Made equal here: `\Q…\E` quotes; a brace
 //! that opens no repetition (`a{b}`) is itself; in a class `[`, `&&`, `--` and `~~` are characters and no set operations; `\d`, `\s`,
@@ -6,7 +6,7 @@
 //! repetitions above 1,000, which RE2 refuses.
 
 /// The pattern in the syntax of the `regex` crate.
-pub(crate) fn translate(pattern: &str) -> String {
+pub fn translate(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
     let mut in_class = false;
@@ -115,7 +115,7 @@ fn is_repetition(after: &str) -> bool {
 }
 
 /// The last line of an engine's message, which says what is wrong; the lines before draw the pattern.
-pub(crate) fn one_line(reason: &str) -> &str {
+pub fn one_line(reason: &str) -> &str {
     reason.lines().last().unwrap_or(reason).trim_start_matches("error: ")
 }
 
