@@ -32,12 +32,15 @@ pub const FILE_BYTES_MAX: usize = 8 << 20;
 /// The longest name of an agent or a site, in bytes.
 pub const NAME_BYTES_MAX: usize = 63;
 
-/// Names that are no agent's: the collector's own agent, and senders without a token on this machine.
-pub const RESERVED: [&str; 2] = [EMBEDDED, ANONYMOUS];
+/// Names that are no agent's: the collector's own agent, senders without a token on this machine, the collector's rules, and what it says
+/// of itself.
+pub const RESERVED: [&str; 4] = [EMBEDDED, ANONYMOUS, RULES, crate::self_series::JOB];
 /// The collector's own agent.
 pub const EMBEDDED: &str = "embedded";
 /// Senders without a token on this machine.
 pub const ANONYMOUS: &str = "anonymous";
+/// What rules write.
+pub const RULES: &str = "pantau-rules";
 
 /// What every token begins with, so that people and scanners for lost secrets know one when they see it.
 const TOKEN_PREFIX: &str = "pantau_";
@@ -419,6 +422,16 @@ mod tests {
         revoke(folder.path(), "kudus-gw", at(2)).expect("revoked");
         assert!(enrolment.authenticate(&digest).is_none());
         assert_eq!(enrolment.agents()[0].revoked, Some(at(2)));
+    }
+
+    /// An agent `pantau-rules` would have shared the rules' limits, and what it fell silent with.
+    #[test]
+    fn nobody_is_enrolled_under_a_name_of_the_collectors_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["embedded", "anonymous", "pantau-rules", "pantau-collector"] {
+            let refused = add(folder.path(), name, region(), "dc", at(0));
+            assert!(matches!(refused, Err(EnrolmentError::Reserved(_))), "{name}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::state::{App, AppState, now};
 /// How often they are written.
 pub const EVERY: Duration = Duration::from_secs(15);
 
-const JOB: &str = "pantau-collector";
+pub(crate) const JOB: &str = "pantau-collector";
 
 /// Writes them until the process ends.
 pub async fn run(state: AppState) {
