@@ -250,8 +250,8 @@ impl Reader {
 /// Whether the sorted metric names hold the family's own or one of its parts'.
 pub(crate) fn has_series_of(names: &[String], family: &str) -> bool {
     ["", "_bucket", "_sum", "_count", "_total", "_info"].iter().any(|suffix| {
-        let part = |name: &String| name.as_bytes().cmp(&[family.as_bytes(), suffix.as_bytes()].concat());
-        names.binary_search_by(part).is_ok()
+        let part = [family, suffix].concat();
+        names.binary_search(&part).is_ok()
     })
 }
 
