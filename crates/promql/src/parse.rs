@@ -65,6 +65,15 @@ pub fn parse_with(text: &str, features: Features) -> Result<Expr, ParseError> {
     Ok(expr)
 }
 
+/// Whether an expression is short enough to be read at all; for whoever keeps it until then.
+pub fn check_length(text: &str) -> Result<(), ParseError> {
+    if text.len() <= Expr::BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("the expression has {} bytes, more than {}", text.len(), Expr::BYTES_MAX);
+    Err(ParseError { message, line: 1, column: 1 })
+}
+
 /// Line and column (in bytes, from 1) of an offset.
 pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
@@ -107,10 +116,7 @@ struct Parser<'t> {
 
 impl<'t> Parser<'t> {
     fn new(text: &'t str, features: Features) -> Result<Self, ParseError> {
-        if text.len() > Expr::BYTES_MAX {
-            let message = format!("the expression has {} bytes, more than {}", text.len(), Expr::BYTES_MAX);
-            return Err(ParseError { message, line: 1, column: 1 });
-        }
+        check_length(text)?;
         let tokens = lex::tokens(text).map_err(|(span, why)| Fault::new(span, why).place(text))?;
         let room = PatternRoom::default();
         Ok(Self { text, tokens, at: 0, depth: 0, regexes: 0, room, empty_selectors: false, features })
