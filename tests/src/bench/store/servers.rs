@@ -106,6 +106,13 @@ impl Server {
         Ok(std::fs::write(&path, usual)?)
     }
 
+    /// Adds sections to the settings of a server that is not running.
+    pub fn add_settings(&self, sections: &str) -> Result<()> {
+        let path = self.folder.join("server.yaml");
+        let usual = std::fs::read_to_string(&path)?;
+        Ok(std::fs::write(&path, usual + sections)?)
+    }
+
     fn command(&self) -> Result<Command> {
         let config = self.folder.join("server.yaml");
         let mut command = match self.kind {
