@@ -23,6 +23,7 @@ mod queries;
 mod remote_read;
 mod rules;
 mod scopes;
+mod silence;
 mod simulator;
 mod snmp;
 mod store;

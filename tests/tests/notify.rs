@@ -16,7 +16,7 @@ use pantau_tests::{free_port, wait_for};
 use serde_json::Value;
 
 /// Takes every POST on a port of loopback and hands its body on.
-fn sink(port: u16) -> Receiver<Value> {
+pub(crate) fn sink(port: u16) -> Receiver<Value> {
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     let (came, seen) = channel();
     std::thread::spawn(move || {

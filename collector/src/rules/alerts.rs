@@ -14,8 +14,8 @@ use template::{AlertData, Environment, QuerySample, Template};
 use super::engine::Comeback;
 use super::file::{Rule, RuleKind};
 use super::group::Setting;
-use super::silence::{HeldAt, Silence};
-use super::state::{Kept, SendersOf};
+use super::silence::{Memory, Silence};
+use super::state::Kept;
 use super::world::Made;
 
 /// A text that is expanded for each alert; the reason where it is no template.
@@ -29,8 +29,7 @@ pub(super) struct Alerting {
     /// The expression as it is printed: where links lead.
     query: String,
     state: RuleState,
-    senders: SendersOf,
-    held_at: HeldAt,
+    memory: Memory,
     /// Alerts that were forgotten and of which receivers still think that they fire.
     lost: RuleState,
 }
@@ -53,8 +52,8 @@ impl Alerting {
     /// `None` for a recording rule. The state of the same rule stays.
     pub(super) fn new(rule: &Rule, before: Option<Self>) -> Option<Self> {
         let RuleKind::Alert { hold, keep_firing, annotations } = &rule.kind else { return None };
-        let before = before.map(|before| (before.state, before.senders, before.held_at, before.lost));
-        let (state, senders, held_at, lost) = before.unwrap_or_default();
+        let before = before.map(|before| (before.state, before.memory, before.lost));
+        let (state, memory, lost) = before.unwrap_or_default();
         let name = format!("__alert_{}", rule.name);
         let texts = |pairs: &[(String, String)]| -> Vec<Text> {
             let text = |(key, text): &(String, String)| {
@@ -68,8 +67,7 @@ impl Alerting {
             annotations: texts(annotations),
             query: rule.expr.to_string(),
             state,
-            senders,
-            held_at,
+            memory,
             lost,
         })
     }
@@ -88,15 +86,13 @@ impl Alerting {
     ) -> Result<Stepped, String> {
         let seen: Vec<Seen> = found.iter().map(|sample| self.alert(sample, setting)).collect();
         let found_now: Vec<Labels> = seen.iter().map(|seen| seen.labels.clone()).collect();
-        let remembered = (std::mem::take(&mut self.senders), std::mem::take(&mut self.held_at));
-        let silence = Silence::new((rule, inputs), setting.source, setting.senders, setting.at, remembered);
-        let transitions = self.state.step(&self.spec, setting.at, seen, &|alert| silence.holds(alert));
-        (self.senders, self.held_at) = (silence.remembered.into_inner(), silence.held_at.into_inner());
+        let memory = std::mem::take(&mut self.memory);
+        let silence = Silence::new((rule, inputs), setting.source, setting.senders, setting.at, memory);
+        let transitions = self.state.step(&self.spec, setting.at, seen, &|alert| silence.absence(alert));
+        self.memory = silence.into_memory();
         let transitions = transitions.map_err(|error| error.to_string())?;
         let active: HashSet<&Labels> = self.state.active().map(|alert| &alert.labels).collect();
-        let seen: HashSet<&Labels> = found_now.iter().collect();
-        self.senders.retain(|labels, _| active.contains(labels));
-        self.held_at.retain(|labels, _| active.contains(labels) && !seen.contains(labels));
+        self.memory.settle(setting.at, found_now, &active);
         if setting.limit > 0 && active.len() > setting.limit {
             let count = active.len();
             self.lost.adopt(std::mem::take(&mut self.state));
@@ -167,7 +163,7 @@ impl Alerting {
     pub(super) fn save(&self) -> Kept {
         let mut alerts = Vec::new();
         self.state.encode(&mut alerts);
-        Kept { alerts, senders: self.senders.clone() }
+        Kept { alerts, senders: self.memory.senders.clone() }
     }
 
     /// Takes over what was kept at a stop.
@@ -186,8 +182,9 @@ impl Alerting {
             }
         }
         // Whether they were silent until the stop or not, who comes back after it does not bring everything at once.
-        self.held_at = kept.senders.keys().map(|labels| (labels.clone(), now)).collect();
-        self.senders = kept.senders;
+        self.memory.held_at = kept.senders.keys().map(|labels| (labels.clone(), now)).collect();
+        self.memory.seen_at = self.state.active().map(|alert| (alert.labels.clone(), stopped_at)).collect();
+        self.memory.senders = kept.senders;
     }
 }
 

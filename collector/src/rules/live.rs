@@ -5,6 +5,7 @@
 //!
 //! Limits: as the settings bound a query; one group is evaluated at a time.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -31,7 +32,7 @@ use crate::settings::Checked;
 use crate::state::{App, AppState, now};
 
 /// The sender under whose name rules write; no agent's, because it is reserved.
-const SENDER: &str = "pantau-rules";
+const SENDER: &str = crate::enrolment::RULES;
 /// The longest sleep: a wall clock that leaps is noticed then.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// How often the state is written while there are alerts and nothing changes.
@@ -297,24 +298,40 @@ fn payload(made: &[Made]) -> Vec<u8> {
 /// The ledger and the roll at one moment.
 struct Known<'a> {
     state: &'a App,
-    silent: Vec<String>,
+    agents: HashMap<String, Heard>,
+    any_silent: bool,
+}
+
+/// What was heard of an agent.
+struct Heard {
+    is_silent: bool,
+    last: Timestamp,
 }
 
 impl<'a> Known<'a> {
     fn new(state: &'a App, now: Timestamp) -> Self {
-        let agents = state.agents(now).into_iter();
-        let silent = agents.filter(|agent| agent.connected == Some(false)).map(|agent| agent.agent).collect();
-        Self { state, silent }
+        let agents = state.agents(now).into_iter().filter_map(|agent| {
+            let heard =
+                Heard { is_silent: !agent.connected?, last: Timestamp::from_millis(agent.last_seen_ms?) };
+            Some((agent.agent, heard))
+        });
+        let agents: HashMap<String, Heard> = agents.collect();
+        let any_silent = agents.values().any(|heard| heard.is_silent);
+        Self { state, agents, any_silent }
     }
 }
 
 impl Senders for Known<'_> {
     fn any_silent(&self) -> bool {
-        !self.silent.is_empty()
+        self.any_silent
     }
 
     fn is_silent(&self, sender: &str) -> bool {
-        self.silent.iter().any(|silent| silent == sender)
+        self.agents.get(sender).is_some_and(|heard| heard.is_silent)
+    }
+
+    fn has_sent_since(&self, sender: &str, since: Timestamp) -> bool {
+        self.agents.get(sender).is_none_or(|heard| heard.last > since)
     }
 
     fn of(&self, series: &[Labels]) -> Vec<Vec<Arc<str>>> {

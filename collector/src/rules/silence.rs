@@ -1,17 +1,19 @@
 //! Silence is not recovery: whether an alert that its expression no longer finds may resolve.
 //!
 //! In: the alert's labels; what its rule selects, recording rules followed to what they select; who writes which series, and who is
-//! silent ([`Senders`]). Out: whether some series that the alert rests on comes from nobody but silent senders. What is found out is
+//! silent ([`Senders`]). Out: whether some series that the alert rests on comes from nobody but silent senders, or from none that sent
+//! anything since the alert was seen (a window may be shorter than it takes to call a sender silent). What is found out is
 //! remembered with the alert, because the store forgets who wrote what some hours after the last sample. A sender that comes back does
 //! not bring everything at once: an alert is held until its own series have two samples more, or for [`SETTLE`].
 //!
 //! Limits: [`SERIES_MAX`] series of one rule are looked through; [`DEPTH_MAX`] recording rules on top of each other.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use alerting::Absence;
 use model::{
     Columns, Labels, METRIC_NAME, MatchOp, Matcher, Selection, SeriesSource, SourceError, Timestamp, is_stale,
 };
@@ -30,8 +32,32 @@ const WINDOW: Duration = Duration::from_secs(2 * 3600);
 /// How long a sender that came back may take until all of its series are there again; more than what is polled most rarely is late.
 const SETTLE: Duration = Duration::from_secs(600);
 
-/// Until when an alert was held because its sender was silent.
-pub(super) type HeldAt = HashMap<Labels, Timestamp>;
+/// Moments in the lives of alerts.
+pub(super) type Moments = HashMap<Labels, Timestamp>;
+
+/// What is remembered of a rule's alerts from one evaluation to the next.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// Whose silence an alert rests on.
+    pub(super) senders: SendersOf,
+    /// Until when it was held because its sender was silent.
+    pub(super) held_at: Moments,
+    /// When it was seen last.
+    pub(super) seen_at: Moments,
+}
+
+impl Memory {
+    /// Some alerts were seen now, some are still active.
+    pub(super) fn settle(&mut self, at: Timestamp, seen: Vec<Labels>, active: &HashSet<&Labels>) {
+        for labels in &seen {
+            self.held_at.remove(labels);
+        }
+        self.seen_at.extend(seen.into_iter().map(|labels| (labels, at)));
+        self.senders.retain(|labels, _| active.contains(labels));
+        self.held_at.retain(|labels, _| active.contains(labels));
+        self.seen_at.retain(|labels, _| active.contains(labels));
+    }
+}
 
 /// Recording rules by the metric that they make.
 pub(super) type Recorders = HashMap<String, Vec<Arc<Rule>>>;
@@ -72,8 +98,7 @@ pub(super) struct Silence<'a> {
     pub(super) source: &'a dyn SeriesSource,
     pub(super) senders: &'a dyn Senders,
     pub(super) at: Timestamp,
-    pub(super) remembered: RefCell<SendersOf>,
-    pub(super) held_at: RefCell<HeldAt>,
+    memory: RefCell<Memory>,
     series: OnceCell<Vec<Labels>>,
     fresh: OnceCell<Vec<(Labels, Timestamp)>>,
 }
@@ -84,7 +109,7 @@ impl<'a> Silence<'a> {
         source: &'a dyn SeriesSource,
         senders: &'a dyn Senders,
         at: Timestamp,
-        (remembered, held_at): (SendersOf, HeldAt),
+        memory: Memory,
     ) -> Self {
         Self {
             rule,
@@ -92,27 +117,56 @@ impl<'a> Silence<'a> {
             source,
             senders,
             at,
-            remembered: RefCell::new(remembered),
-            held_at: RefCell::new(held_at),
+            memory: RefCell::new(memory),
             series: OnceCell::new(),
             fresh: OnceCell::new(),
         }
     }
 
-    /// Whether an alert's data comes from nobody but the silent, or from those who came back lately and have not sent it yet.
-    pub(super) fn holds(&self, alert: &Labels) -> bool {
+    /// What is remembered now.
+    pub(super) fn into_memory(self) -> Memory {
+        self.memory.into_inner()
+    }
+
+    /// Why an alert is not seen any more.
+    pub(super) fn absence(&self, alert: &Labels) -> Absence {
         if self.is_silent(alert) {
-            self.held_at.borrow_mut().insert(alert.clone(), self.at);
-            return true;
+            self.memory.borrow_mut().held_at.insert(alert.clone(), self.at);
+            return Absence::Silent;
         }
-        let Some(held_at) = self.held_at.borrow().get(alert).copied() else { return false };
+        let held_at = self.memory.borrow().held_at.get(alert).copied();
+        if held_at.is_some_and(|held_at| self.came_back_lately(alert, held_at)) {
+            return Absence::Silent;
+        }
+        let seen_at = self.memory.borrow().seen_at.get(alert).copied();
+        if seen_at.is_some_and(|seen_at| self.is_quiet(alert, seen_at)) {
+            return Absence::Waiting;
+        }
+        Absence::Over
+    }
+
+    /// Whether those who were silent have still to send what the alert rests on.
+    fn came_back_lately(&self, alert: &Labels, held_at: Timestamp) -> bool {
         self.at.millis_since(held_at) < SETTLE.as_millis() as i64 && !self.has_data_since(alert, held_at)
+    }
+
+    /// Whether some series that the alert rests on comes from nobody who sent anything since then.
+    fn is_quiet(&self, alert: &Labels, since: Timestamp) -> bool {
+        let mut writers = self.writers(alert).into_iter();
+        writers.any(|names| names.iter().all(|name| !self.senders.has_sent_since(name, since)))
+    }
+
+    /// Who writes each of an alert's series, as far as that is known.
+    fn writers(&self, alert: &Labels) -> Vec<Vec<Arc<str>>> {
+        let own: Vec<Labels> =
+            self.series().iter().filter(|series| self.bears(series, alert)).cloned().collect();
+        self.senders.of(&own).into_iter().filter(|writers| !writers.is_empty()).collect()
     }
 
     /// Whether those who were silent have sent what the alert rests on: two samples, because rates need two.
     fn has_data_since(&self, alert: &Labels, since: Timestamp) -> bool {
-        let remembered = self.remembered.borrow();
-        let Some(names) = remembered.get(alert) else { return true };
+        let memory = self.memory.borrow();
+        let Some(names) = memory.senders.get(alert) else { return true };
         let newer =
             self.fresh().iter().filter(|(series, second)| *second > since && self.bears(series, alert));
         let newer: Vec<Labels> = newer.map(|(series, _)| series.clone()).collect();
@@ -137,14 +191,11 @@ impl<'a> Silence<'a> {
         if !self.senders.any_silent() {
             return false;
         }
-        let own: Vec<Labels> =
-            self.series().iter().filter(|series| self.bears(series, alert)).cloned().collect();
-        let writers: Vec<_> =
-            self.senders.of(&own).into_iter().filter(|writers| !writers.is_empty()).collect();
+        let writers = self.writers(alert);
         if writers.is_empty() {
-            let remembered = self.remembered.borrow();
+            let memory = self.memory.borrow();
             let silent = |name: &Arc<str>| self.senders.is_silent(name);
-            return remembered.get(alert).is_some_and(|names| names.iter().any(silent));
+            return memory.senders.get(alert).is_some_and(|names| names.iter().any(silent));
         }
         let silent: Vec<&Vec<Arc<str>>> =
             writers.iter().filter(|names| names.iter().all(|name| self.senders.is_silent(name))).collect();
@@ -154,7 +205,7 @@ impl<'a> Silence<'a> {
         let mut names: Vec<Arc<str>> = silent.into_iter().flatten().cloned().collect();
         names.sort_unstable();
         names.dedup();
-        self.remembered.borrow_mut().insert(alert.clone(), names);
+        self.memory.borrow_mut().senders.insert(alert.clone(), names);
         true
     }
 

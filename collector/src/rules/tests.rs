@@ -22,6 +22,8 @@ const NO_WAIT: Comeback =
 struct Roll {
     writers: Vec<(String, Arc<str>)>,
     silent: Vec<Arc<str>>,
+    /// Those of whom nothing came lately, without being silent yet, and since when.
+    quiet: Vec<(Arc<str>, Timestamp)>,
 }
 
 impl Senders for Roll {
@@ -31,6 +33,10 @@ impl Senders for Roll {
 
     fn is_silent(&self, sender: &str) -> bool {
         self.silent.iter().any(|silent| &**silent == sender)
+    }
+
+    fn has_sent_since(&self, sender: &str, since: Timestamp) -> bool {
+        self.quiet.iter().all(|(quiet, last)| &**quiet != sender || *last > since)
     }
 
     fn of(&self, series: &[Labels]) -> Vec<Vec<Arc<str>>> {

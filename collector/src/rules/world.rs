@@ -43,6 +43,9 @@ pub(super) trait Senders {
     /// Whether a sender that is expected is silent now.
     fn is_silent(&self, sender: &str) -> bool;
 
+    /// Whether anything came from a sender after this moment; of one that nobody expects to send, that is taken for granted.
+    fn has_sent_since(&self, sender: &str, since: Timestamp) -> bool;
+
     /// Who writes each of these series.
     fn of(&self, series: &[Labels]) -> Vec<Vec<Arc<str>>>;
 }

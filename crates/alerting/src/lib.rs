@@ -21,7 +21,7 @@ mod state;
 pub use alert::{ActiveAlert, AlertState, RuleSpec, Seen, Transition, TransitionKind};
 pub use notice::{Notice, NoticeKind, Sending};
 pub use restore::ForState;
-pub use rule::RuleState;
+pub use rule::{Absence, RuleState};
 
 /// What can go wrong here.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

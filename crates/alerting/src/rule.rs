@@ -98,14 +98,14 @@ impl RuleState {
         self.alerts.retain(|_, alert| keep(alert));
     }
 
-    /// One evaluation: `seen` is what the expression found at `now`; `silent` says whether an alert that was not seen may be so only
-    /// because the sender of its data is silent. What happened comes by labels. After an error nothing has changed.
+    /// One evaluation: `seen` is what the expression found at `now`; `absence` says why an alert was not seen. What happened comes by
+    /// labels. After an error nothing has changed.
     pub fn step(
         &mut self,
         spec: &RuleSpec,
         now: Timestamp,
         seen: Vec<Seen>,
-        silent: &dyn Fn(&Labels) -> bool,
+        absence: &dyn Fn(&Labels) -> Absence,
     ) -> Result<Vec<Transition>, AlertingError> {
         let mut found = HashSet::with_capacity(seen.len());
         if !seen.iter().all(|seen| found.insert(seen.labels.clone())) {
@@ -119,7 +119,7 @@ impl RuleState {
             let (kept, what) = if found.contains(labels) {
                 (true, go_on(alert, spec, now))
             } else {
-                miss(alert, spec, now, || silent(labels))
+                miss(alert, spec, now, || absence(labels))
             };
             happened.extend(what.map(|kind| Transition { labels: labels.clone(), kind }));
             kept
@@ -162,6 +162,17 @@ impl RuleState {
     }
 }
 
+/// Why an expression does not find what it found before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// By what was sent since then: the condition holds no more.
+    Over,
+    /// The sender of its data has sent nothing since then, and may yet: the alert stays what it is.
+    Waiting,
+    /// The sender is silent, for longer than it ever is: the alert is [`AlertState::Unknown`].
+    Silent,
+}
+
 /// An alert whose condition holds.
 fn go_on(alert: &mut ActiveAlert, spec: &RuleSpec, now: Timestamp) -> Option<TransitionKind> {
     alert.keep_firing_since = None;
@@ -178,7 +189,7 @@ fn miss(
     alert: &mut ActiveAlert,
     spec: &RuleSpec,
     now: Timestamp,
-    silent: impl Fn() -> bool,
+    absence: impl Fn() -> Absence,
 ) -> (bool, Option<TransitionKind>) {
     if let Some(resolved) = alert.resolved_at {
         return (
@@ -186,11 +197,15 @@ fn miss(
             None,
         );
     }
-    if silent() {
-        let first = alert.unknown_since.is_none();
-        alert.state = AlertState::Unknown;
-        alert.unknown_since.get_or_insert(now);
-        return (true, first.then_some(TransitionKind::BecameUnknown));
+    match absence() {
+        Absence::Over => {}
+        Absence::Waiting => return (true, None),
+        Absence::Silent => {
+            let first = alert.unknown_since.is_none();
+            alert.state = AlertState::Unknown;
+            alert.unknown_since.get_or_insert(now);
+            return (true, first.then_some(TransitionKind::BecameUnknown));
+        }
     }
     let was_unknown = alert.unknown_since.take().is_some();
     alert.state = alert.former();

@@ -34,6 +34,10 @@ fn spec(hold: i64, keep: i64) -> RuleSpec {
 const SENDING: Sending<'static> =
     Sending { resend_delay: MINUTE, interval: MINUTE, generator_url: "http://x/graph" };
 
+fn absent(silent: bool) -> Absence {
+    if silent { Absence::Silent } else { Absence::Over }
+}
+
 /// One rule with one alert `a`: steps and what they came to.
 struct Course {
     spec: RuleSpec,
@@ -48,7 +52,8 @@ impl Course {
     #[track_caller]
     fn step(&mut self, seconds: i64, is_seen: bool, silent: bool, expected: &[TransitionKind]) {
         let found = if is_seen { vec![seen("a", 1.0)] } else { Vec::new() };
-        let happened = self.state.step(&self.spec, at(seconds), found, &|_| silent).expect("one label set");
+        let happened =
+            self.state.step(&self.spec, at(seconds), found, &|_| absent(silent)).expect("one label set");
         let kinds: Vec<_> = happened.iter().map(|transition| transition.kind).collect();
         assert_eq!(kinds, expected, "at {seconds}");
     }
@@ -64,6 +69,24 @@ impl Course {
 }
 
 use TransitionKind::{BecameUnknown, Began, CameBack, Cancelled, Fired, Resolved};
+
+#[test]
+fn while_nothing_new_came_an_alert_stays_what_it_is() {
+    let wait = |course: &mut Course, seconds| {
+        let happened = course.state.step(&course.spec, at(seconds), Vec::new(), &|_| Absence::Waiting);
+        assert_eq!(happened.expect("no alert twice"), []);
+        course.alert().state
+    };
+    let mut course = Course::new(120, 0);
+    course.step(0, true, false, &[Began]);
+    assert_eq!(wait(&mut course, 60), AlertState::Pending);
+    course.step(120, true, false, &[Fired]);
+    assert_eq!(wait(&mut course, 180), AlertState::Firing);
+    course.step(240, false, true, &[BecameUnknown]);
+    assert_eq!(wait(&mut course, 300), AlertState::Unknown);
+    course.step(360, false, false, &[Resolved]);
+    assert_eq!(course.state.active().count(), 0);
+}
 
 #[test]
 fn an_alert_waits_fires_ends_and_is_forgotten() {
@@ -163,7 +186,7 @@ fn two_results_with_the_same_labels_change_nothing() {
     course.step(0, true, false, &[Began, Fired]);
     let before = course.state.clone();
     let twice = vec![seen("a", 2.0), seen("a", 3.0)];
-    let error = course.state.step(&course.spec, at(60), twice, &|_| false).unwrap_err();
+    let error = course.state.step(&course.spec, at(60), twice, &|_| Absence::Over).unwrap_err();
     assert_eq!(
         error.to_string(),
         "vector contains metrics with the same labelset after applying alert labels"
@@ -185,7 +208,7 @@ fn series_say_where_each_alert_stands() {
     {
         course
             .state
-            .step(&course.spec, at(step.0), if step.1 { vec![seen("a", 1.0)] } else { vec![] }, &|_| step.2)
+            .step(&course.spec, at(step.0), if step.1 { vec![seen("a", 1.0)] } else { vec![] }, &|_| absent(step.2))
             .unwrap();
         let active = format!("ALERTS{{{rest}, alertstate=\"{state}\", instance=\"a\"}} 1");
         assert_eq!(text(&course), [active, since.clone()]);
@@ -231,7 +254,7 @@ fn example() -> RuleState {
     course.sent(60);
     course.step(120, false, true, &[BecameUnknown]);
     let found = vec![seen("b", f64::NAN)];
-    course.state.step(&course.spec, at(180), found, &|_| true).expect("one label set");
+    course.state.step(&course.spec, at(180), found, &|_| Absence::Silent).expect("one label set");
     course.state
 }
 
@@ -284,7 +307,9 @@ proptest! {
             let is_silent = |labels: &Labels| {
                 NAMES.iter().position(|name| labels.get("instance") == Some(name)).is_some_and(|index| silent[index])
             };
-            let happened = state.step(&spec, now, seen_now, &is_silent).expect("each name once");
+            let happened = state
+                .step(&spec, now, seen_now, &|labels| absent(is_silent(labels)))
+                .expect("each name once");
             for (index, name) in NAMES.iter().enumerate() {
                 let labels = labels(name);
                 let alert = state.active().find(|alert| alert.labels == labels).cloned();

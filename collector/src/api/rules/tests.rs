@@ -50,7 +50,9 @@ fn down() -> Vec<ActiveAlert> {
     };
     let spec = RuleSpec { name: "Down".into(), hold: Duration::ZERO, keep_firing: Duration::ZERO };
     let mut state = RuleState::default();
-    state.step(&spec, AT, vec![seen("33.19"), seen("33.20")], &|_| false).expect("two alerts");
+    state
+        .step(&spec, AT, vec![seen("33.19"), seen("33.20")], &|_| alerting::Absence::Over)
+        .expect("two alerts");
     let mut alerts: Vec<ActiveAlert> = state.active().cloned().collect();
     alerts.sort_by(|a, b| a.labels.cmp(&b.labels));
     alerts

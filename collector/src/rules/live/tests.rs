@@ -22,6 +22,7 @@ struct Bench {
     runtime: tokio::runtime::Runtime,
     sequence: u64,
     told: Vec<(NoticeKind, String)>,
+    rules: &'static str,
     folder: tempfile::TempDir,
 }
 
@@ -31,22 +32,26 @@ fn at(second: i64) -> Timestamp {
 
 impl Bench {
     fn new() -> Self {
+        Self::of(RULES)
+    }
+
+    fn of(rules: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let region = "33.19".parse().expect("a code");
         enrolment::add(&folder.path().join("data"), AGENT, region, "kudus-1", at(0)).expect("enrolled");
-        let (state, worker) = open(&folder, &runtime);
-        Self { worker, state, runtime, sequence: 0, told: Vec::new(), folder }
+        let (state, worker) = open(&folder, &runtime, rules);
+        Self { worker, state, runtime, sequence: 0, told: Vec::new(), rules, folder }
     }
 
     /// The collector stops and starts again at a time.
     fn restart(self, second: i64) -> Self {
-        let Self { mut worker, state, runtime, sequence, told, folder } = self;
+        let Self { mut worker, state, runtime, sequence, told, rules, folder } = self;
         worker.save(at(second));
         state.ingest.write_roll(at(second)).expect("written");
         drop((worker, state));
-        let (state, worker) = open(&folder, &runtime);
-        Self { worker, state, runtime, sequence, told, folder }
+        let (state, worker) = open(&folder, &runtime, rules);
+        Self { worker, state, runtime, sequence, told, rules, folder }
     }
 
     /// A batch of the agent's: `up` of these instances.
@@ -124,7 +129,7 @@ impl Bench {
     }
 }
 
-fn open(folder: &tempfile::TempDir, runtime: &tokio::runtime::Runtime) -> (AppState, Worker) {
+fn open(folder: &tempfile::TempDir, runtime: &tokio::runtime::Runtime, rules: &str) -> (AppState, Worker) {
     let settings = Checked::parse("agent: {enabled: false}\n", "test", folder.path()).expect("good settings");
     let (data, settings) = (settings.data.clone(), Arc::new(settings));
     let ledger = Ledger::new();
@@ -138,7 +143,7 @@ fn open(folder: &tempfile::TempDir, runtime: &tokio::runtime::Runtime) -> (AppSt
     let saved = Saved::read(&RealDisk, &data);
     let now = saved.as_ref().map_or(at(0), |saved| saved.at);
     let mut engine = Engine::new(saved, shown, Arc::new(Figures::new(&state.metrics)));
-    let file = RuleFile::parse(RULES, std::path::Path::new("r.yml")).expect("good rules");
+    let file = RuleFile::parse(rules, std::path::Path::new("r.yml")).expect("good rules");
     let comeback = Comeback { outage_tolerance: Duration::from_secs(3600), grace_period: Duration::ZERO };
     engine.load(specs(&Config::default(), vec![file]), comeback, now);
     let world = Live { state: Arc::clone(&state), runtime: runtime.handle().clone(), began: Instant::now() };
@@ -185,6 +190,30 @@ fn an_agent_that_comes_back_with_bad_news_goes_on_with_them() {
     assert_eq!(bench.alerts(), ["Derived a firing", "Down a firing"]);
     let told = [NoticeKind::Firing, NoticeKind::Unknown, NoticeKind::Firing];
     assert_eq!(bench.told_kinds("Down a"), told, "never resolved");
+}
+
+/// What reads back for less long than it takes to call an agent silent ended by itself when the agent was cut.
+#[test]
+fn a_window_that_is_shorter_than_a_silence_resolves_nothing() {
+    let mut bench = Bench::of(
+        "groups:\n- name: g\n  interval: 5s\n  rules:\n  - {alert: Short, expr: 'last_over_time(up[20s]) == 0'}\n",
+    );
+    bench.go(0, 300, Some(DOWN_AND_WELL));
+    assert_eq!(bench.alerts(), ["Short a firing"]);
+    for (from, expected) in [(300, "Short a firing"), (315, "Short a unknown"), (330, "Short a unknown")] {
+        bench.go(from, from + 15, None);
+        assert_eq!(bench.alerts(), [expected], "{from}");
+    }
+    bench.go(600, 630, Some(&[("a", 1.0), ("b", 1.0)]));
+    assert!(bench.alerts().is_empty(), "{:?}", bench.alerts());
+    let told = [NoticeKind::Firing, NoticeKind::Unknown, NoticeKind::Resolved];
+    assert_eq!(bench.told_kinds("Short a"), told);
+
+    // The control: who sends and no longer finds it lets it end at once.
+    bench.go(630, 700, Some(DOWN_AND_WELL));
+    assert_eq!(bench.alerts(), ["Short a firing"]);
+    bench.go(705, 720, Some(&[("a", 1.0), ("b", 1.0)]));
+    assert!(bench.alerts().is_empty(), "{:?}", bench.alerts());
 }
 
 /// The control: an agent that goes on and no longer reports a target (it was taken out) lets its alert end.
