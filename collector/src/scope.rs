@@ -136,6 +136,16 @@ impl SeriesSource for Scoped {
         self.inner.select(&Selection { matchers: &matchers, start: selection.start, end: selection.end })
     }
 
+    fn select_parts<'a>(
+        &'a self,
+        selection: &Selection<'_>,
+        series: usize,
+    ) -> Result<Vec<Box<dyn SeriesSet + Send + 'a>>, SourceError> {
+        let matchers = self.narrowed(selection.matchers);
+        let narrow = Selection { matchers: &matchers, start: selection.start, end: selection.end };
+        self.inner.select_parts(&narrow, series)
+    }
+
     fn label_names(&self, selections: &[Selection<'_>], limit: usize) -> Result<Vec<String>, SourceError> {
         self.with(selections, |narrow| self.inner.label_names(narrow, limit))
     }

@@ -98,6 +98,17 @@ impl SeriesSource for Patient {
         Ok(Box::new(PatientSet { inner, patience: &self.patience, since: 0 }))
     }
 
+    fn select_parts<'a>(
+        &'a self,
+        selection: &Selection<'_>,
+        series: usize,
+    ) -> Result<Vec<Box<dyn SeriesSet + Send + 'a>>, SourceError> {
+        self.patience.check()?;
+        let parts = self.inner.select_parts(selection, series)?.into_iter();
+        let patient = |inner| PatientSet { inner, patience: &self.patience, since: 0 };
+        Ok(parts.map(|inner| Box::new(patient(inner)) as Box<dyn SeriesSet + Send + 'a>).collect())
+    }
+
     fn label_names(&self, selections: &[Selection<'_>], limit: usize) -> Result<Vec<String>, SourceError> {
         self.union(selections, limit, |part| self.inner.label_names(part, limit))
     }

@@ -38,6 +38,16 @@ pub trait SeriesSource: Send + Sync {
     fn select<'a>(&'a self, selection: &Selection<'_>)
     -> Result<Box<dyn SeriesSet + Send + 'a>, SourceError>;
 
+    /// The same in parts of about so many series that may be read at the same time; one after the other they give what
+    /// [`select`](SeriesSource::select) gives, in its order. Sources that cannot divide a selection give it in one part.
+    fn select_parts<'a>(
+        &'a self,
+        selection: &Selection<'_>,
+        _series: usize,
+    ) -> Result<Vec<Box<dyn SeriesSet + Send + 'a>>, SourceError> {
+        Ok(vec![self.select(selection)?])
+    }
+
     /// Names of labels on the series of any of the selections (all series when none is given), sorted, unique, at most
     /// `limit` when that is not 0.
     fn label_names(&self, selections: &[Selection<'_>], limit: usize) -> Result<Vec<String>, SourceError>;

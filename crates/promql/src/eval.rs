@@ -17,6 +17,7 @@ mod matching;
 mod math;
 mod native;
 mod over_time;
+mod parallel;
 mod rate;
 mod ratio;
 mod samples;

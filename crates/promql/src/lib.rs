@@ -1,7 +1,8 @@
 //! PromQL over any [`model::SeriesSource`], as Prometheus 3 defines it.
 //!
 //! In: an expression ([`parse`]), a source, times, [`Options`]. Out: an [`Answer`] (value, annotations, statistics) or a
-//! [`QueryError`], both in Prometheus' words. No I/O but the source's, no clock (time is an argument), no thread.
+//! [`QueryError`], both in Prometheus' words. No I/O but the source's, no clock (time is an argument), no
+//! thread unless [`Threads`] are given.
 //!
 //! How it works: an expression is evaluated over all steps of a range query at once. A vector is a stream of series, each a
 //! column of one value a step (`budget::Column`), so that `sum(rate(x[5m]))` holds one series and the sums, never all series. Each
@@ -34,8 +35,8 @@ pub use ast::{Expr, PRETTY_BYTES_MAX, Span, ValueType};
 pub use error::{Interrupt, QueryError};
 pub use function::{Arity, Function};
 pub use number::{format_plain, format_value, push_value};
-pub use options::{Features, InterruptCheck, Options};
-pub use parse::{ParseError, REGEX_COUNT_MAX, parse, parse_matchers, parse_matchers_within, parse_with};
+pub use options::{Features, InterruptCheck, Options, Threads};
+pub use parse::{ParseError, REGEX_COUNT_MAX, check_length, parse, parse_matchers, parse_matchers_within, parse_with};
 pub use value::{Answer, MatrixSeries, Statistics, Value, VectorSample};
 
 /// A condition whose pattern is read as in selectors, as RE2 reads it; for conditions that come by another way than text. Those of one

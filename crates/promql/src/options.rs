@@ -1,6 +1,7 @@
 //! What a query may do and how far it may go.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::error::Interrupt;
@@ -55,6 +56,54 @@ impl Default for Features {
     }
 }
 
+/// Threads that queries may use beside their own; clones share them. By default there are none.
+#[derive(Clone, Debug, Default)]
+pub struct Threads {
+    free: Arc<AtomicUsize>,
+    most: usize,
+}
+
+impl Threads {
+    /// At most so many at one time, for all queries together.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self { free: Arc::new(AtomicUsize::new(most)), most }
+    }
+
+    /// Whether there are any, free or not.
+    pub(crate) fn any(&self) -> bool {
+        self.most > 0
+    }
+
+    /// As many as are free, at most so many; they are given back on drop.
+    pub(crate) fn take(&self, most: usize) -> Taken<'_> {
+        let mut count = 0;
+        let _ = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
+            count = free.min(most);
+            Some(free - count)
+        });
+        Taken { threads: self, count }
+    }
+}
+
+/// Threads in use.
+pub(crate) struct Taken<'t> {
+    threads: &'t Threads,
+    count: usize,
+}
+
+impl Taken<'_> {
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.threads.free.fetch_add(self.count, Ordering::Relaxed);
+    }
+}
+
 /// How a query is evaluated, and its limits.
 #[derive(Clone)]
 pub struct Options {
@@ -74,6 +123,8 @@ pub struct Options {
     pub features: Features,
     /// Whether the answer says how many samples each step looked at; off by default.
     pub counts_samples: bool,
+    /// What may read series beside the query's own thread. The answer is the same with and without.
+    pub threads: Threads,
 }
 
 /// Prometheus' defaults: 5 minutes, 1 minute, 50 million samples, 11,000 points; 10 million series.
@@ -88,6 +139,7 @@ impl Default for Options {
             interrupt: None,
             features: Features::default(),
             counts_samples: false,
+            threads: Threads::default(),
         }
     }
 }

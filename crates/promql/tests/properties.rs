@@ -5,12 +5,16 @@
 #[allow(dead_code, reason = "the scripts need more of it")]
 mod store;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use model::{Buckets, Histogram, Labels, ResetHint, Timestamp, stale_nan};
-use promql::{Features, Interrupt, Options, QueryError, Value};
+use model::{
+    Buckets, Columns, Histogram, Labels, ResetHint, Selection, SeriesSet, SeriesSource, SourceError,
+    Timestamp, stale_nan,
+};
+use promql::{Answer, Features, Interrupt, Options, QueryError, Threads, Value};
 use proptest::prelude::*;
 use store::Store;
 
@@ -193,6 +197,36 @@ fn time(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
+/// All that an answer says, values bit for bit, or the error.
+fn exactly(answer: Result<Answer, QueryError>) -> String {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return error.to_string(),
+    };
+    let number = |value: f64| format!("{:x}", value.to_bits());
+    let value: Vec<String> = match answer.value {
+        Value::Matrix(matrix) => matrix
+            .into_iter()
+            .map(|series| {
+                let points = series.points.iter().map(|point| (point.timestamp, number(point.value)));
+                let histograms = series.histograms.iter().map(|(at, histogram)| (*at, histogram.to_string()));
+                format!("{} {:?}", series.labels, points.chain(histograms).collect::<Vec<_>>())
+            })
+            .collect(),
+        Value::Vector(samples) => samples
+            .into_iter()
+            .map(|s| {
+                let histogram = s.histogram.map(|histogram| histogram.to_string());
+                format!("{} {} {histogram:?}", s.labels, number(s.value))
+            })
+            .collect(),
+        other => vec![format!("{other:?}")],
+    };
+    let (series, samples) = (answer.statistics.series_read, answer.statistics.samples_read);
+    let counted = answer.samples_per_step;
+    format!("{value:#?} {:?} {series} series {samples} samples {counted:?}", answer.annotations)
+}
+
 /// Samples at one time as texts, sorted, NaN equal to NaN.
 fn at(value: Value, millis: i64) -> Vec<(Labels, String)> {
     let number =
@@ -246,6 +280,19 @@ proptest! {
     }
 
     #[test]
+    fn several_threads_answer_as_one_does(
+        store in store(), expr in expression(), counts_samples in any::<bool>(), delayed in any::<bool>(), most in 1usize..4,
+    ) {
+        let one = Options { counts_samples, ..options(delayed) };
+        let several = Options { threads: Threads::new(most), ..one.clone() };
+        let (start, end, step) = (time(0), time(600_000), Duration::from_millis(25_000));
+        let range = |options: &Options| exactly(promql::range(&store, &expr, start, end, step, options));
+        prop_assert_eq!(range(&one), range(&several), "{}", expr);
+        let instant = |options: &Options| exactly(promql::instant(&store, &expr, time(90_000), options));
+        prop_assert_eq!(instant(&one), instant(&several), "{}", expr);
+    }
+
+    #[test]
     fn any_text_ends_in_a_value_or_an_error(store in store(), text in "[a_b(){}\\[\\]=~!\"'`,:@0-9.smx+*/^<>% -]{0,40}") {
         let options = options(false);
         let _ = promql::instant(&store, &text, time(60_000), &options);
@@ -296,6 +343,103 @@ fn check_limit(options: Options, expr: &str, expected: &str) {
     let answer = promql::range(&store, expr, time(0), time(600_000), Duration::from_secs(1), &options);
     let error = answer.map(|answer| answer.statistics).expect_err(expr);
     assert!(error.to_string().contains(expected), "{expr}: {error}");
+}
+
+/// Remembers which threads read series.
+struct Watched {
+    store: Store,
+    readers: Mutex<BTreeSet<String>>,
+}
+
+struct WatchedSet<'w> {
+    set: Box<dyn SeriesSet + Send + 'w>,
+    watched: &'w Watched,
+}
+
+impl SeriesSet for WatchedSet<'_> {
+    fn advance(&mut self) -> Result<bool, SourceError> {
+        self.set.advance()
+    }
+
+    fn labels(&self) -> &Labels {
+        self.set.labels()
+    }
+
+    fn read(&mut self, into: &mut Columns) -> Result<(), SourceError> {
+        let reader = format!("{:?}", std::thread::current().id());
+        self.watched.readers.lock().expect("nobody panics").insert(reader);
+        self.set.read(into)
+    }
+}
+
+impl SeriesSource for Watched {
+    fn select<'a>(
+        &'a self,
+        selection: &Selection<'_>,
+    ) -> Result<Box<dyn SeriesSet + Send + 'a>, SourceError> {
+        Ok(Box::new(WatchedSet { set: self.store.select(selection)?, watched: self }))
+    }
+
+    fn select_parts<'a>(
+        &'a self,
+        selection: &Selection<'_>,
+        series: usize,
+    ) -> Result<Vec<Box<dyn SeriesSet + Send + 'a>>, SourceError> {
+        let parts = self.store.select_parts(selection, series)?.into_iter();
+        Ok(parts.map(|set| Box::new(WatchedSet { set, watched: self }) as Box<_>).collect())
+    }
+
+    fn label_names(&self, _: &[Selection<'_>], _: usize) -> Result<Vec<String>, SourceError> {
+        Ok(Vec::new())
+    }
+
+    fn label_values(&self, _: &str, _: &[Selection<'_>], _: usize) -> Result<Vec<String>, SourceError> {
+        Ok(Vec::new())
+    }
+
+    fn series(&self, _: &[Selection<'_>], _: usize) -> Result<Vec<Labels>, SourceError> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn threads_that_are_given_are_used_and_no_others() {
+    let readers = |threads: Threads, expr: &str| {
+        let watched = Watched { store: filled(50, 40), readers: Mutex::default() };
+        let options = Options { threads, ..options(false) };
+        promql::range(&watched, expr, time(0), time(600_000), Duration::from_secs(15), &options)
+            .expect("it is right");
+        watched.readers.into_inner().expect("nobody panics").len()
+    };
+    assert_eq!(readers(Threads::default(), "rate(a_total[1m])"), 1);
+    // Each batch of four parts has new threads: 25 parts are 7 batches.
+    assert_eq!(readers(Threads::new(3), "sum(rate(a_total[1m]))"), 1 + 6 * 3);
+    assert_eq!(readers(Threads::new(1), "max_over_time(a_total[1m])"), 1 + 12);
+}
+
+/// Threads are given back, and an error is the first one in the order of series, whoever meets it.
+#[test]
+fn several_threads_keep_limits() {
+    let store = filled(50, 40);
+    let threads = Threads::new(3);
+    let ask = |options: Options, expr: &str| {
+        let step = Duration::from_secs(1);
+        exactly(promql::range(&store, expr, time(0), time(600_000), step, &options))
+    };
+    let check = |options: Options, expr: &str| {
+        let one = ask(options.clone(), expr);
+        for _ in 0..3 {
+            let several = ask(Options { threads: threads.clone(), ..options.clone() }, expr);
+            assert_eq!(one, several, "{expr}");
+        }
+    };
+    check(options(false), "sum(rate(a_total[1m]))");
+    check(Options { series_max: 49, ..options(false) }, "sum(rate(a_total[1m]))");
+    check(Options { samples_max: 10_000, ..options(false) }, "rate(a_total[1m])");
+    // Room for one thread: the others leave their parts to it.
+    check(Options { samples_max: 9_000, ..options(false) }, "sum(rate(a_total[1m]))");
+    let interrupt = Some(Arc::new(|| Some(Interrupt::Canceled)) as promql::InterruptCheck);
+    check(Options { interrupt, ..options(false) }, "avg_over_time(a_total[1m])");
 }
 
 #[test]

@@ -89,6 +89,14 @@ impl SeriesSource for ReadOnlyStore {
         self.shared.select(selection)
     }
 
+    fn select_parts<'a>(
+        &'a self,
+        selection: &Selection<'_>,
+        series: usize,
+    ) -> Result<Vec<Box<dyn SeriesSet + Send + 'a>>, SourceError> {
+        self.shared.select_parts(selection, series)
+    }
+
     fn label_names(&self, selections: &[Selection<'_>], limit: usize) -> Result<Vec<String>, SourceError> {
         self.shared.label_names(selections, limit)
     }

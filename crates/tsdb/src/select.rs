@@ -19,10 +19,14 @@ use crate::block::reader::Block;
 use crate::head::Head;
 use crate::index::pattern::Condition;
 use crate::store::blocks::BlockSet;
+use crate::tombstone::Tombstones;
 use crate::wal::Shared;
-use block::BlockPart;
+use block::{BlockPart, Found};
 use head::Snapshot;
 use merge::{Merged, Part, Sets, label_order};
+
+/// Parts that a selection is divided into at most: each is begun by a search in every block.
+const PARTS_MAX: usize = 1_024;
 
 fn overlaps(span: Option<(i64, i64)>, start: i64, end: i64) -> bool {
     span.is_some_and(|(first, last)| first <= end && last >= start)
@@ -134,23 +138,89 @@ impl Shared {
         Ok(sets)
     }
 
-    /// The parts of the published blocks that reach into a span. To be asked for after the head's: see above.
+    /// What is found in the published blocks that reach into a span. To be asked for after the head's: see above.
+    fn found<'m>(
+        &self,
+        conditions: &[Condition<'m>],
+        span: (i64, i64),
+    ) -> Result<Vec<InBlock<'m>>, SourceError> {
+        let set = self.block_set();
+        let mut all = Vec::new();
+        for block in within(&set, span) {
+            let found = block::find(&**block, conditions)?;
+            if !found.is_empty() {
+                all.push(InBlock { block: Arc::clone(block), cuts: Arc::clone(&set.tombstones), found });
+            }
+        }
+        Ok(all)
+    }
+
+    /// The parts of the published blocks that reach into a span.
     fn block_parts(
         &self,
         conditions: &[Condition<'_>],
         span: (i64, i64),
     ) -> Result<Vec<Box<dyn Part>>, SourceError> {
-        let set = self.block_set();
-        let mut parts: Vec<Box<dyn Part>> = Vec::new();
-        for block in within(&set, span) {
-            let found = block::find(&**block, conditions)?;
+        Ok(self.found(conditions, span)?.into_iter().map(|found| found.part(span)).collect())
+    }
+}
+
+/// What was found in a block.
+struct InBlock<'m> {
+    block: Arc<Block>,
+    cuts: Arc<Tombstones>,
+    found: Found<'m>,
+}
+
+impl InBlock<'_> {
+    fn part(self, span: (i64, i64)) -> Box<dyn Part> {
+        Box::new(BlockPart::new(self.block, self.cuts, self.found, span))
+    }
+}
+
+/// Where a selection is divided into parts of about `every` series: by those of the source that has most.
+fn borders(head: &Snapshot, blocks: &[InBlock<'_>], every: usize) -> Result<Vec<Labels>, SourceError> {
+    match blocks.iter().max_by_key(|in_block| in_block.found.len()) {
+        Some(most) if most.found.len() > head.len() => most.found.borders(&*most.block, every),
+        _ => Ok((every..head.len()).step_by(every).map(|at| head.labels_of(at).clone()).collect()),
+    }
+}
+
+/// One after the other what the whole selection is.
+fn divided(
+    head: Snapshot,
+    blocks: Vec<InBlock<'_>>,
+    every: usize,
+    span: (i64, i64),
+) -> Result<Vec<Merged<'static>>, SourceError> {
+    let borders = borders(&head, &blocks, every)?;
+    let mut sources: Vec<Vec<Box<dyn Part>>> = (0..=borders.len()).map(|_| Vec::new()).collect();
+    for InBlock { block, cuts, found } in blocks {
+        for (sources, found) in sources.iter_mut().zip(found.divide(&*block, &borders, every)?) {
             if !found.is_empty() {
-                let cuts = Arc::clone(&set.tombstones);
-                parts.push(Box::new(BlockPart::new(Arc::clone(block), cuts, found, span)));
+                let in_block = InBlock { block: Arc::clone(&block), cuts: Arc::clone(&cuts), found };
+                sources.push(in_block.part(span));
             }
         }
-        Ok(parts)
     }
+    let is_before = |at: usize, border: &Labels| label_order(head.labels_of(at), border).is_lt();
+    let places: Vec<usize> = borders
+        .iter()
+        .map(|border| {
+            let (mut low, mut high) = (0, head.len());
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if is_before(middle, border) { low = middle + 1 } else { high = middle }
+            }
+            low
+        })
+        .collect();
+    for (sources, head) in sources.iter_mut().zip(head.divide(&places)) {
+        if head.len() > 0 {
+            sources.push(Box::new(head));
+        }
+    }
+    Ok(sources.into_iter().map(Merged::new).collect())
 }
 
 fn within(set: &BlockSet, (start, end): (i64, i64)) -> impl Iterator<Item = &Arc<Block>> {
@@ -190,6 +260,20 @@ impl SeriesSource for Shared {
             parts.push(Box::new(head));
         }
         Ok(Box::new(Merged::new(parts)))
+    }
+
+    fn select_parts<'a>(
+        &'a self,
+        selection: &Selection<'_>,
+        series: usize,
+    ) -> Result<Vec<Box<dyn SeriesSet + Send + 'a>>, SourceError> {
+        let (conditions, span) = (Condition::all(selection.matchers), self.clip(selection));
+        let head = self.snapshot(&conditions, span)?;
+        let blocks = self.found(&conditions, span)?;
+        let most = blocks.iter().map(|in_block| in_block.found.len()).fold(head.len(), usize::max);
+        let every = series.max(most / PARTS_MAX).max(1);
+        let parts = divided(head, blocks, every, span)?.into_iter();
+        Ok(parts.map(|part| Box::new(part) as Box<dyn SeriesSet + Send + 'a>).collect())
     }
 
     fn label_names(&self, selections: &[Selection<'_>], limit: usize) -> Result<Vec<String>, SourceError> {

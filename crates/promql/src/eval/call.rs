@@ -1,10 +1,13 @@
 //! Function calls: finds what a name means and evaluates its arguments.
 
+use std::collections::VecDeque;
+
 use std::sync::{Arc, OnceLock};
 
 use model::{Labels, METRIC_NAME};
 
 use super::native::{Point, Remarks, window as native_window};
+use super::parallel::{self, Done, Job, Ready};
 use super::rate::sweep::Sweep;
 use super::select::Show;
 use super::series::{Series, Stream};
@@ -14,6 +17,49 @@ use crate::ast::{Call, Edge, Expr, Kind};
 use crate::budget::{ABSENT, Column, Held, is_present};
 use crate::error::QueryError;
 use crate::number::format_short;
+use crate::options::Taken;
+
+/// One value a window, by one thread. What can be swept over is not looked at window by window.
+struct PerWindow<F> {
+    steps: Steps,
+    /// Every step gives the same.
+    once: bool,
+    sweep: Option<Sweep>,
+    work: usize,
+    function: F,
+}
+
+impl<F: Fn(Window<'_>, usize, &Labels) -> Option<Point>> PerWindow<F> {
+    /// The next series that has a value.
+    fn next<'q>(&mut self, query: &'q Query<'q>, windows: &mut Windows<'q>) -> Result<Option<Series>> {
+        while windows.advance()? {
+            if let Some(series) = self.current(query, windows)? {
+                return Ok(Some(series));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The series that the windows stand at, if it has a value.
+    fn current<'q>(&mut self, query: &'q Query<'q>, windows: &mut Windows<'q>) -> Result<Option<Series>> {
+        let mut points = Column::absent(&query.budget, self.steps.count)?;
+        let distinct = if self.once { 1 } else { self.steps.count };
+        if let (Some(sweep), Some(columns)) = (&mut self.sweep, windows.plain()) {
+            query.check_now_and_then(&mut self.work, columns.len() + distinct)?;
+            sweep.fill(columns, windows.frame(), &mut points[..distinct])?;
+            windows.count_looked_at(sweep.looked_at());
+        } else {
+            query.each_window(windows, &mut points, distinct, &mut self.work, &self.function)?;
+        }
+        if self.once {
+            points.repeat_first()?;
+        }
+        if !points.has_any() {
+            return Ok(None);
+        }
+        Ok(Some(Series { labels: windows.labels().clone(), drop_name: windows.drop_name(), points }))
+    }
+}
 
 impl<'q> Query<'q> {
     pub(super) fn call(&'q self, expr: &'q Expr, call: &'q Call, steps: Steps) -> Result<Evaluated<'q>> {
@@ -237,7 +283,6 @@ impl<'q> Query<'q> {
             return self.edge_call(name, windows, argument, steps);
         }
         let checks_name = matches!(name, "rate" | "increase" | "irate");
-        let once = windows.is_fixed();
         let call = move |window: Window<'_>, _, labels: &Labels| {
             if window.is_plain() {
                 return function(&window).map(Point::Number);
@@ -245,7 +290,7 @@ impl<'q> Query<'q> {
             native_window::call(name, &window, function, Remarks::on(self, argument, labels))
         };
         let sweep = Sweep::find(name, self.budget.take(0)?);
-        let mut window_of = self.per_window(windows, steps, once, sweep, call);
+        let mut window_of = self.in_parts(name, function, windows, steps, sweep, call)?;
         let mut checked = None;
         let series = std::iter::from_fn(move || window_of().transpose()).inspect(move |series| {
             if let (true, Ok(series)) = (checks_name, series) {
@@ -259,38 +304,80 @@ impl<'q> Query<'q> {
         }
     }
 
-    /// Computes one value a window, series by series; `once` says that every step gives the same. What can be swept over is not looked at
-    /// window by window.
+    /// As [`Query::per_window`], several parts of the series at a time where there are threads for it.
+    fn in_parts(
+        &'q self,
+        name: &'static str,
+        function: over_time::OverTime,
+        mut windows: Windows<'q>,
+        steps: Steps,
+        sweep: Option<Sweep>,
+        call: impl Fn(Window<'_>, usize, &Labels) -> Option<Point> + 'q,
+    ) -> Result<impl FnMut() -> Result<Option<Series>> + 'q> {
+        let once = windows.is_fixed();
+        let mut serial = PerWindow { steps, once, sweep, work: 0, function: call };
+        let distinct = if once { 1 } else { steps.count };
+        // Start timestamps are for one thread.
+        let threads = (!self.options.features.start_timestamps).then_some(&self.options.threads);
+        let mut ready = VecDeque::new();
+        Ok(move || {
+            loop {
+                let Some(reader) = windows.reader() else { return serial.next(self, &mut windows) };
+                if reader.is_in_part() {
+                    if windows.advance_in_part()?
+                        && let Some(series) = serial.current(self, &mut windows)?
+                    {
+                        return Ok(Some(series));
+                    }
+                    continue;
+                }
+                match ready.pop_front() {
+                    Some(Ready::Done(done)) => {
+                        if let Some(series) = self.taken(done, &windows)? {
+                            return Ok(Some(series));
+                        }
+                        continue;
+                    }
+                    Some(Ready::Rest { part, begun }) => {
+                        reader.resume(part, begun);
+                        continue;
+                    }
+                    Some(Ready::Failed(error)) => return Err(error),
+                    None => {}
+                }
+                let left = reader.parts_left();
+                let taken = threads.map(|threads| threads.take(left.len().saturating_sub(1)));
+                let count = taken.as_ref().map_or(0, Taken::count);
+                if count > 0 {
+                    let parts = left.drain(..=count).collect();
+                    let (frame, counts) = (*windows.frame(), windows.counts());
+                    let (budget, options, steps) = (&self.budget, self.options, steps.count);
+                    let job = Job { name, function, frame, steps, distinct, counts, budget, options };
+                    parallel::run(parts, &job, &mut ready);
+                } else if !reader.next_part() {
+                    return Ok(None);
+                }
+            }
+        })
+    }
+
+    /// Counts a series that another thread read.
+    fn taken(&self, done: Done, windows: &Windows<'q>) -> Result<Option<Series>> {
+        self.count_series()?;
+        self.samples_read.set(self.samples_read.get() + done.samples);
+        windows.count_looked_at(done.looked_at.into_iter());
+        Ok(done.series)
+    }
+
+    /// Computes one value a window, series by series.
     fn per_window(
         &'q self,
         mut windows: Windows<'q>,
         steps: Steps,
-        once: bool,
-        mut sweep: Option<Sweep>,
         function: impl Fn(Window<'_>, usize, &Labels) -> Option<Point> + 'q,
     ) -> impl FnMut() -> Result<Option<Series>> + 'q {
-        let mut work = 0;
-        move || {
-            while windows.advance()? {
-                let mut points = Column::absent(&self.budget, steps.count)?;
-                let distinct = if once { 1 } else { steps.count };
-                if let (Some(sweep), Some(columns)) = (&mut sweep, windows.plain()) {
-                    self.check_now_and_then(&mut work, columns.len() + distinct)?;
-                    sweep.fill(columns, windows.frame(), &mut points[..distinct])?;
-                    windows.count_looked_at(sweep.looked_at());
-                } else {
-                    self.each_window(&mut windows, &mut points, distinct, &mut work, &function)?;
-                }
-                if once {
-                    points.repeat_first()?;
-                }
-                if points.has_any() {
-                    let labels = windows.labels().clone();
-                    return Ok(Some(Series { labels, drop_name: windows.drop_name(), points }));
-                }
-            }
-            Ok(None)
-        }
+        let mut serial = PerWindow { steps, once: false, sweep: None, work: 0, function };
+        move || serial.next(self, &mut windows)
     }
 
     /// Computes one value a window of a series.
@@ -333,7 +420,7 @@ impl<'q> Query<'q> {
             };
             function(numbers, at).map(Point::Number)
         };
-        let mut window_of = self.per_window(self.windows(argument, steps)?, steps, false, None, call);
+        let mut window_of = self.per_window(self.windows(argument, steps)?, steps, call);
         let series = std::iter::from_fn(move || window_of().transpose());
         self.drop_names(Box::new(series), argument.has_one_name())
     }

@@ -1,9 +1,11 @@
 //! Instant selectors: the last sample of each series at each step, within the lookback.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use model::{Columns, Histogram, Matcher, ResetHint, Selection, SeriesSet, Timestamp, is_stale};
+use model::{Columns, Histogram, Matcher, ResetHint, Selection, Timestamp, is_stale};
 
+use super::parallel::{PART_SERIES, Part};
 use super::samples::{Cursor, Either, Samples, Stamped};
 use super::series::{Series, Stream};
 use super::{Counted, Query, Result, Steps};
@@ -169,9 +171,14 @@ impl<'q> Query<'q> {
     pub(super) fn reader(&'q self, matchers: &[Matcher], from: i64, to: i64) -> Result<Reader<'q>> {
         let selection =
             Selection { matchers, start: Timestamp::from_millis(from), end: Timestamp::from_millis(to) };
-        let set = self.source.select(&selection)?;
+        let parts = match self.options.threads.any() {
+            true => self.source.select_parts(&selection, PART_SERIES)?,
+            false => vec![self.source.select(&selection)?],
+        };
         Ok(Reader {
-            set,
+            part: None,
+            parts: parts.into(),
+            stays: false,
             samples: Samples::default(),
             raw: Vec::new(),
             charge: self.budget.take(0)?,
@@ -182,7 +189,12 @@ impl<'q> Query<'q> {
 
 /// Reads the series of a selection one by one into the same memory.
 pub(super) struct Reader<'q> {
-    set: Box<dyn SeriesSet + Send + 'q>,
+    /// The part that is read.
+    part: Option<Part<'q>>,
+    /// Those behind it.
+    parts: VecDeque<Part<'q>>,
+    /// The part's current series is to be read, and not the next one.
+    stays: bool,
     pub(super) samples: Samples,
     /// Histograms as the source has them.
     raw: Vec<(Timestamp, Arc<[u8]>)>,
@@ -194,15 +206,49 @@ pub(super) struct Reader<'q> {
 impl<'q> Reader<'q> {
     /// Decodes the next series that has samples.
     pub(super) fn advance(&mut self, query: &Query<'q>) -> Result<bool> {
+        while self.is_in_part() || self.next_part() {
+            if self.advance_in_part(query)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a part was begun and has not ended.
+    pub(super) fn is_in_part(&self) -> bool {
+        self.part.is_some()
+    }
+
+    /// Begins the next part; false where there is none.
+    pub(super) fn next_part(&mut self) -> bool {
+        (self.part, self.stays) = (self.parts.pop_front(), false);
+        self.part.is_some()
+    }
+
+    /// Goes on with a part, from its current series on where it has `begun`.
+    pub(super) fn resume(&mut self, part: Part<'q>, begun: bool) {
+        (self.part, self.stays) = (Some(part), begun);
+    }
+
+    /// Parts that are not begun.
+    pub(super) fn parts_left(&mut self) -> &mut VecDeque<Part<'q>> {
+        &mut self.parts
+    }
+
+    /// Decodes the next series that has samples of the part; false at its end, where it is left.
+    pub(super) fn advance_in_part(&mut self, query: &Query<'q>) -> Result<bool> {
         loop {
             query.check_interrupt()?;
-            if !self.set.advance()? {
+            let stays = std::mem::take(&mut self.stays);
+            let set = self.part.as_mut().expect("a part was begun");
+            if !stays && !set.advance()? {
+                self.part = None;
                 return Ok(false);
             }
             query.count_series()?;
-            self.set.read(&mut self.samples.columns)?;
+            set.read(&mut self.samples.columns)?;
             let mut held = self.samples.columns.len();
-            self.set.read_histograms(&mut self.raw)?;
+            set.read_histograms(&mut self.raw)?;
             self.samples.histograms.clear();
             if !self.raw.is_empty() {
                 held += self.decode(query, held)?;
@@ -223,7 +269,7 @@ impl<'q> Reader<'q> {
     /// able to make every query fail.
     fn decode(&mut self, query: &Query<'q>, before: usize) -> Result<usize> {
         let mut held = 0;
-        let labels = self.set.labels();
+        let labels = self.part.as_ref().expect("a part was begun").labels();
         for (time, bytes) in &self.raw {
             match Histogram::decode(bytes) {
                 Ok(mut histogram) => {
@@ -244,7 +290,8 @@ impl<'q> Reader<'q> {
     }
 
     fn read_starts(&mut self) -> Result<()> {
-        self.set.read_starts(&mut self.samples.starts)?;
+        let set = self.part.as_mut().expect("a part was begun");
+        set.read_starts(&mut self.samples.starts)?;
         let starts = &mut self.samples.histogram_starts;
         starts.clear();
         // Only where every histogram was good do they lie side by side.
@@ -258,12 +305,12 @@ impl<'q> Reader<'q> {
     }
 
     pub(super) fn labels(&self) -> &model::Labels {
-        self.set.labels()
+        self.part.as_ref().expect("labels are asked for after an advance that found a series").labels()
     }
 }
 
 impl Query<'_> {
-    fn count_series(&self) -> Result<()> {
+    pub(super) fn count_series(&self) -> Result<()> {
         let read = self.series_read.get() + 1;
         self.series_read.set(read);
         if read > self.options.series_max as u64 {

@@ -221,6 +221,32 @@ impl<'q> Windows<'q> {
         }
     }
 
+    /// As [`Windows::advance`], within the part of a selector's series that was begun; false at its end.
+    pub(super) fn advance_in_part(&mut self) -> Result<bool> {
+        (self.from, self.to, self.histograms) = (0, 0, (0, 0));
+        let Origin::Selector(reader) = &mut self.origin else { return self.advance() };
+        while reader.advance_in_part(self.query)? {
+            reader.samples.drop_stale();
+            if !reader.samples.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The reader of a selector's series; a subquery has none.
+    pub(super) fn reader(&mut self) -> Option<&mut Reader<'q>> {
+        match &mut self.origin {
+            Origin::Selector(reader) => Some(reader),
+            Origin::Subquery { .. } => None,
+        }
+    }
+
+    /// Whether is counted what steps look at.
+    pub(super) fn counts(&self) -> bool {
+        self.counted != Counted::Never
+    }
+
     pub(super) fn labels(&self) -> &Labels {
         match &self.origin {
             Origin::Selector(reader) => reader.labels(),

@@ -140,6 +140,20 @@ impl SeriesSource for Store {
         Ok(Box::new(Set { found, at: None }))
     }
 
+    /// Small parts, whatever is asked for: few series are to be divided, too.
+    fn select_parts<'a>(
+        &'a self,
+        selection: &Selection<'_>,
+        _: usize,
+    ) -> Result<Vec<Box<dyn SeriesSet + Send + 'a>>, SourceError> {
+        let mut found = self.matching(selection).peekable();
+        let mut parts: Vec<Box<dyn SeriesSet + Send + 'a>> = Vec::new();
+        while found.peek().is_some() {
+            parts.push(Box::new(Set { found: found.by_ref().take(2).collect(), at: None }));
+        }
+        Ok(parts)
+    }
+
     fn label_names(&self, _: &[Selection<'_>], _: usize) -> Result<Vec<String>, SourceError> {
         Err(SourceError::Unreadable("scripts do not ask for label names".into()))
     }

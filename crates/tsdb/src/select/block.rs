@@ -10,7 +10,7 @@ use std::sync::Arc;
 use model::{Columns, Labels, Matcher, SourceError};
 use roaring::RoaringBitmap;
 
-use super::merge::{Histogram, Part};
+use super::merge::{Histogram, Part, label_order};
 use crate::error::BlockError;
 use crate::index::block::BlockIndex;
 use crate::index::pattern::Condition;
@@ -84,6 +84,54 @@ pub(crate) struct Found<'m> {
 impl Found<'_> {
     pub(crate) fn is_empty(&self) -> bool {
         self.series.is_empty()
+    }
+
+    /// How many they are, with those that the conditions left over may still leave out.
+    pub(crate) fn len(&self) -> usize {
+        self.series.len() as usize
+    }
+
+    /// Every so many series' labels, the first ones left out: where a selection may be divided.
+    pub(crate) fn borders<B: Stored>(&self, block: &B, every: usize) -> Result<Vec<Labels>, SourceError> {
+        let mut scratch = B::Scratch::default();
+        let series = self.series.iter().step_by(every).skip(1);
+        series.map(|series| block.labels(series, &mut scratch).map_err(unreadable)).collect()
+    }
+
+    /// Parts that end before each of these label sets, which ascend, and one more. Where the same series are found here as there where
+    /// the borders were taken, `every` so many, the first look finds each.
+    pub(crate) fn divide<B: Stored>(
+        self,
+        block: &B,
+        borders: &[Labels],
+        every: usize,
+    ) -> Result<Vec<Self>, SourceError> {
+        let numbers: Vec<u32> = self.series.iter().collect();
+        let mut scratch = B::Scratch::default();
+        let mut is_before = |at: usize, border: &Labels| -> Result<bool, SourceError> {
+            let labels = block.labels(numbers[at], &mut scratch).map_err(unreadable)?;
+            Ok(label_order(&labels, border).is_lt())
+        };
+        let (mut parts, mut from) = (Vec::with_capacity(borders.len() + 1), 0);
+        for (index, border) in borders.iter().enumerate() {
+            let (mut low, mut high) = (from, numbers.len());
+            let likely = (index + 1) * every;
+            if (low + 1..high).contains(&likely) {
+                match is_before(likely, border)? {
+                    true => low = likely + 1,
+                    false if is_before(likely - 1, border)? => (low, high) = (likely, likely),
+                    false => high = likely - 1,
+                }
+            }
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if is_before(middle, border)? { low = middle + 1 } else { high = middle }
+            }
+            parts.push(numbers[from..low].iter().copied().collect());
+            from = low;
+        }
+        parts.push(numbers[from..].iter().copied().collect());
+        Ok(parts.into_iter().map(|series| Self { series, left: self.left.clone() }).collect())
     }
 }
 

@@ -27,12 +27,19 @@ struct Item {
     histograms: Range<usize>,
 }
 
-/// A selection's series, in label order.
-pub(crate) struct Snapshot {
-    items: Vec<Item>,
+/// What was copied, of all series together.
+#[derive(Default)]
+struct Copies {
     tokens: Vec<u8>,
     late: Vec<(i64, u64)>,
     histograms: Vec<Histogram>,
+}
+
+/// A selection's series, in label order.
+pub(crate) struct Snapshot {
+    items: Vec<Item>,
+    /// Shared by the parts that a snapshot is divided into.
+    copies: Arc<Copies>,
     /// One past the current item.
     next: usize,
     pub(super) start: i64,
@@ -41,15 +48,27 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn new(series: usize, start: i64, end: i64) -> Self {
-        Self {
-            items: Vec::with_capacity(series),
-            tokens: Vec::new(),
-            late: Vec::new(),
-            histograms: Vec::new(),
-            next: 0,
-            start,
-            end,
-        }
+        Self { items: Vec::with_capacity(series), copies: Arc::default(), next: 0, start, end }
+    }
+
+    /// The labels of a series.
+    pub(super) fn labels_of(&self, at: usize) -> &Labels {
+        &self.items[at].labels
+    }
+
+    /// Parts that end before each of these places, which ascend, and one more.
+    pub(super) fn divide(mut self, places: &[usize]) -> Vec<Self> {
+        let mut parts: Vec<_> = places
+            .iter()
+            .rev()
+            .map(|place| {
+                let items = self.items.split_off(*place);
+                Self { items, copies: Arc::clone(&self.copies), ..self }
+            })
+            .collect();
+        parts.push(self);
+        parts.reverse();
+        parts
     }
 
     pub(super) fn len(&self) -> usize {
@@ -64,33 +83,34 @@ impl Snapshot {
                 .zip(sealed.last())
                 .is_some_and(|(a, b)| overlaps(Some((a.first, b.last)), self.start, self.end))
         });
-        let (tokens_from, late_from) = (self.tokens.len(), self.late.len());
+        let copies = Arc::get_mut(&mut self.copies).expect("it is divided when all series are in it");
+        let (tokens_from, late_from) = (copies.tokens.len(), copies.late.len());
         let open = &series.open;
         let reads_open =
             !open.is_empty() && overlaps(Some((open.first(), open.last())), self.start, self.end);
         if reads_open {
-            self.tokens.extend_from_slice(open.tokens());
+            copies.tokens.extend_from_slice(open.tokens());
         }
-        let late_replaces = series.copy_late(self.start, self.end, &mut self.late);
-        let histograms_from = self.histograms.len();
-        series.copy_histograms(self.start, self.end, &mut self.histograms);
+        let late_replaces = series.copy_late(self.start, self.end, &mut copies.late);
+        let histograms_from = copies.histograms.len();
+        series.copy_histograms(self.start, self.end, &mut copies.histograms);
         self.items.push(Item {
             labels,
             sealed: sealed.cloned(),
-            open: tokens_from..self.tokens.len(),
+            open: tokens_from..copies.tokens.len(),
             open_first: open.first(),
             open_count: if reads_open { open.len() as u16 } else { 0 },
-            late: late_from..self.late.len(),
+            late: late_from..copies.late.len(),
             late_replaces,
-            histograms: histograms_from..self.histograms.len(),
+            histograms: histograms_from..copies.histograms.len(),
         });
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.items.len() * ITEM_BYTES
-            + self.tokens.len()
-            + self.late.len() * size_of::<(i64, u64)>()
-            + self.histograms.len() * size_of::<Histogram>()
+            + self.copies.tokens.len()
+            + self.copies.late.len() * size_of::<(i64, u64)>()
+            + self.copies.histograms.len() * size_of::<Histogram>()
     }
 
     fn item(&self) -> &Item {
@@ -124,10 +144,10 @@ impl Part for Snapshot {
         }
         if item.open_count > 0 {
             let from = into.len();
-            decode_tokens(&self.tokens[item.open.clone()], item.open_first, item.open_count, into);
+            decode_tokens(&self.copies.tokens[item.open.clone()], item.open_first, item.open_count, into);
             clip(into, from, start, end);
         }
-        merge(into, begun, &self.late[item.late.clone()]);
+        merge(into, begun, &self.copies.late[item.late.clone()]);
         if item.late_replaces {
             keep_last(into, begun);
         }
@@ -135,7 +155,7 @@ impl Part for Snapshot {
     }
 
     fn read_histograms(&mut self, into: &mut Vec<Histogram>) -> Result<(), SourceError> {
-        into.extend_from_slice(&self.histograms[self.item().histograms.clone()]);
+        into.extend_from_slice(&self.copies.histograms[self.item().histograms.clone()]);
         Ok(())
     }
 }

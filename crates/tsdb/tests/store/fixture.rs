@@ -7,7 +7,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use journal::disk::pretend::PretendDisk;
-use model::{Columns, Labels, Matcher, MetricMetadata, Selection, SeriesSource, Timestamp};
+use model::{
+    Columns, Labels, MatchOp, Matcher, MetricMetadata, Selection, SeriesSet, SeriesSource, Timestamp,
+};
 use parking_lot::Mutex;
 use tsdb::{
     Companion, Deleted, Options, SeriesRef, Store, StoreError, Unhurried, WriteBatch, WriteError, Written,
@@ -185,6 +187,9 @@ impl Fixture {
 
     /// A start may find the floor lower than it was: what was given up may be there again, if it has not been removed.
     pub(crate) fn check(&self, plain: &mut Plain) {
+        check_parts(&self.store, &everything(&[]));
+        let some = [Matcher::new("id", MatchOp::NotRegex, "1|3").expect("a good pattern")];
+        check_parts(&self.store, &Selection { matchers: &some, start: at(7_200_000), end: at(10_800_000) });
         let floor = self.store.floor().as_millis();
         plain.floor = plain.floor.max(floor);
         let have = read_all(&self.store);
@@ -265,6 +270,29 @@ pub(crate) fn write_metadata(store: &Store, metric: &str, metadata: MetricMetada
 
 pub(crate) fn everything(matchers: &[Matcher]) -> Selection<'_> {
     Selection { matchers, start: Timestamp::MIN, end: Timestamp::MAX }
+}
+
+/// All series of some sets, one set after the other: labels, samples by their bits, histograms.
+fn read_sets(sets: Vec<Box<dyn SeriesSet + Send + '_>>) -> Vec<String> {
+    let (mut all, mut columns, mut histograms) = (Vec::new(), Columns::default(), Vec::new());
+    for mut set in sets {
+        while set.advance().expect("it is readable") {
+            set.read(&mut columns).expect("it is readable");
+            set.read_histograms(&mut histograms).expect("it is readable");
+            let bits: Vec<u64> = columns.values.iter().map(|value| value.to_bits()).collect();
+            all.push(format!("{} {:?} {bits:?} {histograms:?}", set.labels(), columns.timestamps));
+        }
+    }
+    all
+}
+
+/// The parts of a selection are the selection; of a store that nobody writes to meanwhile.
+fn check_parts(store: &Store, selection: &Selection<'_>) {
+    let whole = read_sets(vec![store.select(selection).expect("it is readable")]);
+    for every in 1..4 {
+        let parts = store.select_parts(selection, every).expect("it is readable");
+        assert_eq!(read_sets(parts), whole, "{every} a part");
+    }
 }
 
 /// All that a reader sees; asserts the order of series and samples.

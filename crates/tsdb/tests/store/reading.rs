@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use model::{Columns, MatchOp, Matcher, Selection, SeriesSource, SourceError, Timestamp};
+use model::{Columns, MatchOp, Matcher, Selection, SeriesSet, SeriesSource, SourceError, Timestamp};
 use tsdb::Options;
 
 use crate::fixture::{Fixture, T0, at, everything, labels, small};
@@ -38,6 +38,22 @@ fn labels_answer_with_and_without_selections_and_within_limits() {
     let series = fixture.store.series(&[everything(&m1), everything(&m1)], 2).expect("readable");
     assert_eq!(series, [labels(1), labels(4)]);
     assert_eq!(fixture.store.series(&[], 0).expect("readable").len(), 9);
+}
+
+#[test]
+fn a_selection_is_divided_evenly() {
+    let fixture = filled();
+    let parts = |every| {
+        let parts = fixture.store.select_parts(&everything(&[]), every).expect("readable");
+        let count = |mut set: Box<dyn SeriesSet + Send>| {
+            std::iter::from_fn(|| set.advance().expect("readable").then_some(())).count()
+        };
+        parts.into_iter().map(count).collect::<Vec<_>>()
+    };
+    assert_eq!(parts(2), [2, 2, 2, 2, 1]);
+    assert_eq!(parts(8), [8, 1]);
+    assert_eq!(parts(9), [9]);
+    assert_eq!(parts(100), [9]);
 }
 
 /// A write that was refused, or that never came, leaves its series defined until it is forgotten: nobody is told of it.
