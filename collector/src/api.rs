@@ -94,11 +94,18 @@ const TRUNCATED: &str = "results truncated due to limit";
 
 /// Places for running queries, shared by all handlers.
 #[derive(Clone)]
-struct Turns(Arc<Queries>);
+struct Turns(Arc<Queries>, promql::Threads);
+
+/// Threads that queries may use beside their own, all together: one less than there are processors. They are of the low priority of the
+/// queries' own, so that rules and what comes in go first.
+fn threads_beside() -> promql::Threads {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    promql::Threads::new((processors - 1).min(8))
+}
 
 /// All routes of this room.
 pub fn router(queries: &Arc<Queries>) -> Router<AppState> {
-    let turns = Turns(Arc::clone(queries));
+    let turns = Turns(Arc::clone(queries), threads_beside());
     Router::new()
         .route("/api/v1/query", get(query::instant).post(query::instant))
         .route("/api/v1/query_range", get(query::range).post(query::range))

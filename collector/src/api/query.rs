@@ -135,6 +135,7 @@ async fn run(
         series_max: config.series_max,
         interrupt: Some(ticket.interrupt(deadline)),
         counts_samples: told != Told::Nothing || turns.0.logs(),
+        threads: turns.1.clone(),
         ..Options::default()
     };
     let work = move |_: &Patience| {
