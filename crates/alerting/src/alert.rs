@@ -5,6 +5,7 @@ use std::time::Duration;
 use model::{Labels, Timestamp};
 
 use crate::notice::NoticeKind;
+use crate::rule::millis;
 
 /// What a rule's alerts have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,6 +107,26 @@ impl ActiveAlert {
     /// The state without regard to silence: what it was before it became unknown, else what it is.
     pub fn former(&self) -> AlertState {
         if self.fired_at.is_some() { AlertState::Firing } else { AlertState::Pending }
+    }
+
+    /// After a clock that was ahead was set back: nothing happened later than now. Else a pending alert would wait, and a firing one
+    /// be told to nobody, until the wrong time has come.
+    pub(crate) fn not_later_than(&mut self, now: Timestamp) {
+        self.active_at = self.active_at.min(now);
+        if let (Some(sent), Some(until)) = (self.last_sent_at, self.valid_until)
+            && sent > now
+        {
+            self.valid_until = Some(now + millis(until.millis_since(sent)));
+        }
+        for time in [
+            &mut self.fired_at,
+            &mut self.resolved_at,
+            &mut self.last_sent_at,
+            &mut self.keep_firing_since,
+            &mut self.unknown_since,
+        ] {
+            *time = time.map(|time| time.min(now));
+        }
     }
 
     /// Whether its condition has held for at least `hold`.

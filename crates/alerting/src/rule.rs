@@ -99,7 +99,8 @@ impl RuleState {
     }
 
     /// One evaluation: `seen` is what the expression found at `now`; `absence` says why an alert was not seen. What happened comes by
-    /// labels. After an error nothing has changed.
+    /// labels. After an error nothing has changed. Where `now` is before what happened last (a clock was ahead and was set right), that
+    /// counts as having happened now.
     pub fn step(
         &mut self,
         spec: &RuleSpec,
@@ -111,6 +112,7 @@ impl RuleState {
         if !seen.iter().all(|seen| found.insert(seen.labels.clone())) {
             return Err(AlertingError::DuplicateLabels);
         }
+        self.alerts.values_mut().for_each(|alert| alert.not_later_than(now));
         let mut happened = Vec::new();
         for seen in seen {
             self.see(seen, now, &mut happened);

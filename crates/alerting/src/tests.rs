@@ -180,6 +180,27 @@ fn it_is_told_again_after_the_delay_and_not_before() {
     assert_eq!(course.sent(131), Some((NoticeKind::Resolved, 70)), "while it is kept");
 }
 
+/// A clock that leaps a day ahead and is set right left alerts pending, untold and unforgotten for that day.
+#[test]
+fn a_clock_that_was_ahead_delays_nothing_once_it_is_set_right() {
+    const DAY: i64 = 86_400;
+    let mut course = Course::new(120, 60);
+    course.step(DAY, true, false, &[TransitionKind::Began]);
+    course.step(60, true, false, &[]);
+    course.step(180, true, false, &[TransitionKind::Fired]);
+    course.step(DAY + 60, true, false, &[]);
+    assert_eq!(course.sent(DAY + 60), Some((NoticeKind::Firing, DAY + 60 + 240)));
+    course.step(240, true, false, &[]);
+    assert_eq!(course.alert().valid_until, Some(at(240 + 240)));
+    assert_eq!(course.sent(301), Some((NoticeKind::Firing, 301 + 240)), "told again after the delay");
+    course.step(DAY, false, false, &[]);
+    course.step(360, false, false, &[]);
+    course.step(DAY, false, false, &[TransitionKind::Resolved]);
+    course.step(420, false, false, &[]);
+    course.step(420 + 901, false, false, &[]);
+    assert_eq!(course.state.alerts().count(), 0, "forgotten after a quarter of an hour");
+}
+
 #[test]
 fn two_results_with_the_same_labels_change_nothing() {
     let mut course = Course::new(0, 0);
@@ -208,7 +229,9 @@ fn series_say_where_each_alert_stands() {
     {
         course
             .state
-            .step(&course.spec, at(step.0), if step.1 { vec![seen("a", 1.0)] } else { vec![] }, &|_| absent(step.2))
+            .step(&course.spec, at(step.0), if step.1 { vec![seen("a", 1.0)] } else { vec![] }, &|_| {
+                absent(step.2)
+            })
             .unwrap();
         let active = format!("ALERTS{{{rest}, alertstate=\"{state}\", instance=\"a\"}} 1");
         assert_eq!(text(&course), [active, since.clone()]);
