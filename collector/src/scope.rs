@@ -219,4 +219,84 @@ mod tests {
         assert_ne!(scope(&[], &["a;s1:b"]).key(), scope(&[], &["a", "b"]).key());
         assert_eq!(scope(&["33", "34"], &[]).key(), scope(&["34", "33", "33"], &[]).key());
     }
+
+    /// Remembers what it was asked for, and holds nothing.
+    #[derive(Default)]
+    struct Asked(std::sync::Mutex<Vec<String>>);
+
+    impl Asked {
+        fn note<T>(&self, selection: &Selection<'_>, nothing: T) -> Result<T, SourceError> {
+            let matchers: Vec<String> = selection.matchers.iter().map(ToString::to_string).collect();
+            self.0.lock().expect("nothing panics").push(matchers.join(" "));
+            Ok(nothing)
+        }
+    }
+
+    struct Nothing;
+
+    impl SeriesSet for Nothing {
+        fn advance(&mut self) -> Result<bool, SourceError> {
+            Ok(false)
+        }
+
+        fn labels(&self) -> &Labels {
+            unreachable!("there is no series")
+        }
+
+        fn read(&mut self, _: &mut model::Columns) -> Result<(), SourceError> {
+            unreachable!("there is no series")
+        }
+    }
+
+    impl SeriesSource for Asked {
+        fn select<'a>(
+            &'a self,
+            selection: &Selection<'_>,
+        ) -> Result<Box<dyn SeriesSet + Send + 'a>, SourceError> {
+            self.note(selection, Box::new(Nothing))
+        }
+
+        fn select_parts<'a>(
+            &'a self,
+            selection: &Selection<'_>,
+            _: usize,
+        ) -> Result<Vec<Box<dyn SeriesSet + Send + 'a>>, SourceError> {
+            self.note(selection, Vec::new())
+        }
+
+        fn label_names(&self, selections: &[Selection<'_>], _: usize) -> Result<Vec<String>, SourceError> {
+            self.note(&selections[0], Vec::new())
+        }
+
+        fn label_values(
+            &self,
+            _: &str,
+            selections: &[Selection<'_>],
+            _: usize,
+        ) -> Result<Vec<String>, SourceError> {
+            self.note(&selections[0], Vec::new())
+        }
+
+        fn series(&self, selections: &[Selection<'_>], _: usize) -> Result<Vec<Labels>, SourceError> {
+            self.note(&selections[0], Vec::new())
+        }
+    }
+
+    #[test]
+    fn whatever_is_asked_of_a_scoped_source_is_narrowed() {
+        let asked = Arc::new(Asked::default());
+        let inner = Arc::clone(&asked) as Arc<dyn SeriesSource>;
+        let source = scope(&["33.19"], &["kudus-1"]).wrap(inner).expect("good patterns");
+        let wide = Selection { matchers: &[], start: Timestamp::MIN, end: Timestamp::MAX };
+        drop(source.select(&wide).expect("nothing fails"));
+        drop(source.select_parts(&wide, 1).expect("nothing fails"));
+        source.label_names(&[], 0).expect("nothing fails");
+        source.label_values("job", &[wide], 0).expect("nothing fails");
+        source.series(&[], 0).expect("nothing fails");
+        let all = asked.0.lock().expect("nothing panics");
+        assert_eq!(all.len(), 5);
+        for matchers in &*all {
+            assert!(matchers.contains("region=~") && matchers.contains("site=~"), "{matchers}");
+        }
+    }
 }
