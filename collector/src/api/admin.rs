@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use model::{Matcher, Timestamp};
+use tsdb::{StoreError, WriteError};
 
 use super::params::Params;
 use super::reply::{self, ApiError};
@@ -87,5 +88,62 @@ async fn on_its_own_thread<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     let done = tokio::task::spawn_blocking(work).await;
     let done = done.map_err(|error| ApiError::Internal(format!("the work's thread ended: {error}")))?;
-    done.map_err(|error| ApiError::Internal(format!("{error:#}")))
+    done.map_err(refusal)
+}
+
+/// Who asks for too much can ask for less, and a full disk is the operator's to empty: neither is a mistake of ours.
+fn refusal(error: anyhow::Error) -> ApiError {
+    let mut said = Vec::new();
+    for cause in error.chain() {
+        said.push(cause.to_string());
+        // Its words hold those of its cause.
+        if cause.is::<StoreError>() {
+            break;
+        }
+    }
+    let text = said.join(": ");
+    match error.downcast_ref::<StoreError>() {
+        Some(StoreError::TooManyDeletions { .. } | StoreError::DeletionTooLarge { .. }) => {
+            ApiError::Execution(text)
+        }
+        Some(why) if why.is_full() => ApiError::Unavailable(text),
+        Some(StoreError::Write(WriteError::Busy(_) | WriteError::NoMemory { .. } | WriteError::Closed)) => {
+            ApiError::Unavailable(text)
+        }
+        _ => ApiError::Internal(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use anyhow::Context as _;
+
+    use super::*;
+
+    fn check(error: StoreError, status: u16) {
+        let said = error.to_string();
+        let error = Err::<(), _>(error).context("cannot delete series").expect_err("it is one");
+        let refusal = refusal(error);
+        assert_eq!(refusal.status().as_u16(), status, "{refusal}");
+        assert_eq!(refusal.to_string(), format!("cannot delete series: {said}"));
+    }
+
+    #[test]
+    fn what_the_asker_or_the_operator_can_mend_is_no_mistake_of_ours() {
+        check(StoreError::TooManyDeletions { limit: 10 }, 422);
+        check(StoreError::DeletionTooLarge { bytes: 2, waiting: 1, bytes_max: 2 }, 422);
+        let io = |kind: io::ErrorKind| StoreError::Io {
+            what: "write",
+            path: PathBuf::from("tombstones"),
+            source: kind.into(),
+        };
+        check(io(io::ErrorKind::StorageFull), 503);
+        check(io(io::ErrorKind::QuotaExceeded), 503);
+        check(io(io::ErrorKind::PermissionDenied), 500);
+        check(StoreError::Write(WriteError::NoMemory { bytes: 2, bytes_max: 1 }), 503);
+        check(StoreError::Write(WriteError::Closed), 503);
+    }
 }

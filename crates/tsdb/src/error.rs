@@ -105,6 +105,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the disk is full: free space, then it works again.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => journal::disk::is_full(source),
+            Self::Block(error) => error.is_full(),
+            Self::Write(error) => matches!(error, WriteError::DiskFull(_)),
+            Self::Journal(error) => matches!(error, JournalError::Full { .. }),
+            _ => false,
+        }
+    }
+
     /// For `map_err`: names what was being done with which path.
     pub(crate) fn io(what: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { what, path: path.to_owned(), source }

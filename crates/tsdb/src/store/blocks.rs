@@ -16,7 +16,7 @@ use super::grid::Grid;
 use super::opening::Found;
 use super::work::Work;
 use crate::block::reader::Block;
-use crate::error::{BlockError, StoreError};
+use crate::error::StoreError;
 use crate::manifest::{self, BLOCKS_FOLDER, BlockLine, Checkpoint, Checkpoints, Manifest, block_path};
 use crate::options::Options;
 use crate::record::Samples;
@@ -393,13 +393,4 @@ fn is_needed(tombstone: &Tombstone, blocks: &[Arc<Block>], absent: &[BlockLine])
     let mut lines = blocks.iter().map(|block| line(block)).chain(absent.iter().copied());
     let Deletion { start, end, .. } = tombstone.deletion;
     lines.any(|line| line.number <= tombstone.up_to && start <= line.max_time && end >= line.min_time)
-}
-
-/// Whether an operation failed because the disk is full.
-pub(crate) fn is_full(error: &StoreError) -> bool {
-    match error {
-        StoreError::Io { source, .. } => journal::disk::is_full(source),
-        StoreError::Block(error) => BlockError::is_full(error),
-        _ => false,
-    }
 }

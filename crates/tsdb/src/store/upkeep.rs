@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use model::{Matcher, Timestamp};
 use parking_lot::Mutex;
 
-use super::blocks::{Change, is_full};
+use super::blocks::Change;
 use super::opening::Found;
 use super::{Store, note};
 use crate::compact::{self, Order, Pace};
@@ -110,7 +110,8 @@ impl Store {
         self.journal.check_place()?;
         let flushed = self.flush_due(now, &mut upkeep, &mut done);
         self.keep_age(now, &mut upkeep, &mut done);
-        let retired = self.retire_blocks(now, flushed.as_ref().is_err_and(is_full), &mut upkeep, &mut done);
+        let retired =
+            self.retire_blocks(now, flushed.as_ref().is_err_and(StoreError::is_full), &mut upkeep, &mut done);
         let written =
             if self.catalog.is_dirty(&self.shared) { self.publish(Change::default()) } else { Ok(()) };
         let flushed_any = done.blocks_written > 0;
