@@ -128,6 +128,9 @@ pub fn router(queries: &Arc<Queries>) -> Router<AppState> {
         .route("/api/v1/status/tsdb/blocks", get(blocks::blocks))
         .route("/api/v1/rules", get(rules::rules))
         .route("/api/v1/alerts", get(rules::alerts))
+        .route("/api/v1/alertmanagers", get(status::alertmanagers))
+        .route("/api/v1/notifications", get(status::notifications))
+        .route("/api/v1/features", get(status::features))
         .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route(
             "/api/v1/admin/tsdb/clean_tombstones",

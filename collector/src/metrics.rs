@@ -28,6 +28,8 @@ pub struct Metrics {
     pub queries_ended: IntCounterVec,
     /// Lines of the queries' log that were lost.
     pub query_log_lost: IntCounter,
+    /// Mistakes of ours in what looks after the store.
+    pub store_panics: IntCounter,
     /// Connections open now.
     pub connections: IntGauge,
     /// Connections taken.
@@ -109,6 +111,10 @@ impl Metrics {
             query_log_lost: counter(
                 "pantau_query_log_lost_total",
                 "Lines of the queries' log that were lost because the disk was slower.",
+            ),
+            store_panics: counter(
+                "pantau_store_panics_total",
+                "Mistakes of ours (panics) while the store was looked after or compacted; the work is tried again.",
             ),
             connections: gauge("pantau_http_connections", "Connections open now."),
             connections_accepted: counter("pantau_http_connections_accepted_total", "Connections taken."),

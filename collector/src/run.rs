@@ -179,7 +179,7 @@ impl Collector {
         state.ingest.set_store(Arc::clone(&store));
         state.set_storage(Arc::clone(&store) as Arc<dyn crate::state::Storage>);
         state.metrics.ready.set(1);
-        let upkeep = Upkeep::start(&store, settings.storage.compaction);
+        let upkeep = Upkeep::start(&store, settings.storage.compaction, &state.metrics.store_panics);
         let upkeep = upkeep.context("cannot start the threads that look after the store")?;
         let notifier = start_notifier(&settings, &state).await?;
         let told = Arc::clone(&notifier);
@@ -214,8 +214,9 @@ impl Collector {
         let outcome = if result.is_ok() { "taken" } else { "refused" };
         self.state.metrics.reloads.with_label_values(&["settings", outcome]).inc();
         // As in Prometheus, the time is that of the last good reading.
-        let at = if result.is_ok() { state::now() } else { self.state.last_reload.load().at };
-        self.state.last_reload.store(Arc::new(state::Reload { at, taken: result.is_ok() }));
+        let (tried, taken) = (state::now(), result.is_ok());
+        let at = if taken { tried } else { self.state.last_reload.load().at };
+        self.state.last_reload.store(Arc::new(state::Reload { at, taken, tried }));
         result
     }
 

@@ -124,6 +124,8 @@ pub struct Reload {
     pub at: Timestamp,
     /// Whether they were taken.
     pub taken: bool,
+    /// When they were read last, taken or not.
+    pub tried: Timestamp,
 }
 
 impl App {
@@ -145,7 +147,7 @@ impl App {
             metrics,
             rules: Shown::default(),
             started: now(),
-            last_reload: ArcSwap::from_pointee(Reload { at: now(), taken: true }),
+            last_reload: ArcSwap::from_pointee(Reload { at: now(), taken: true, tried: now() }),
         }
     }
 

@@ -58,7 +58,7 @@ const READ_EVERYTHING: [u8; 31] = [
 ];
 
 /// Every route.
-pub const ROUTES: [Route; 47] = [
+pub const ROUTES: [Route; 50] = [
     route("GET", "/", "/", For::Readers),
     route("GET", "/-/healthy", "/-/healthy", For::Everyone),
     route("GET", "/-/ready", "/-/ready", For::Everyone),
@@ -80,6 +80,9 @@ pub const ROUTES: [Route; 47] = [
     route("GET", "/api/v1/metadata", "/api/v1/metadata", For::Readers),
     route("GET", "/api/v1/rules", "/api/v1/rules", For::Readers),
     route("GET", "/api/v1/alerts", "/api/v1/alerts", For::Readers),
+    route("GET", "/api/v1/alertmanagers", "/api/v1/alertmanagers", For::Readers),
+    route("GET", "/api/v1/notifications", "/api/v1/notifications", For::Readers),
+    route("GET", "/api/v1/features", "/api/v1/features", For::Readers),
     route("GET", "/api/v1/status/buildinfo", "/api/v1/status/buildinfo", For::Readers),
     route("GET", "/api/v1/format_query", "/api/v1/format_query?query=up", For::Readers),
     route("POST", "/api/v1/format_query", "/api/v1/format_query?query=up", For::Readers),

@@ -80,6 +80,55 @@ pub(super) async fn flags(Viewer(scope): Viewer, State(state): State<AppState>, 
     reply::success(&data.to_string(), params.gzip)
 }
 
+/// The Alertmanagers of the settings: there is no discovery that could drop one.
+pub(super) async fn alertmanagers(
+    Viewer(scope): Viewer,
+    State(state): State<AppState>,
+    params: Params,
+) -> Response {
+    if let Err(error) = everything_only(&scope) {
+        return error.response(params.gzip);
+    }
+    let settings = state.settings.load();
+    let urls = settings.told.alerting.alertmanagers.iter().filter_map(|one| one.alerts_url().ok());
+    let active: Vec<_> = urls.map(|url| json!({ "url": url.as_str() })).collect();
+    let data = json!({ "activeAlertmanagers": active, "droppedAlertmanagers": [] });
+    reply::success(&data.to_string(), params.gzip)
+}
+
+/// What a user interface shows above everything: settings that were not taken.
+pub(super) async fn notifications(
+    Viewer(scope): Viewer,
+    State(state): State<AppState>,
+    params: Params,
+) -> Response {
+    if let Err(error) = everything_only(&scope) {
+        return error.response(params.gzip);
+    }
+    let reload = state.last_reload.load();
+    let text = "Configuration reload has failed.";
+    let said = json!({ "text": text, "date": time::rfc3339(reload.tried), "active": true });
+    let data: Vec<_> = (!reload.taken).then_some(said).into_iter().collect();
+    reply::success(&json!(data).to_string(), params.gzip)
+}
+
+/// What this collector can do and is open for, by room, as clients of Prometheus 3 ask for it. What is not named is not there.
+pub(super) async fn features(_: Viewer, State(state): State<AppState>, params: Params) -> Response {
+    let data = json!({
+        "api": {
+            "admin": state.settings.load().admin_api,
+            "lifecycle": false,
+            "query_stats": true,
+            "query_warnings": true,
+            "remote_write_receiver": true,
+        },
+        "promql": { "experimental_functions": true, "native_histograms": true },
+        "rules": { "keep_firing_for": true, "query_offset": true },
+        "tsdb": { "exemplar_storage": true, "native_histograms": true },
+    });
+    reply::success(&data.to_string(), params.gzip)
+}
+
 /// How this process is. What Go has and Rust has not is empty or without bound; `goroutineCount` counts tasks.
 pub(super) async fn runtime_info(reader: Reader, State(state): State<AppState>, params: Params) -> Response {
     let gzip = params.gzip;

@@ -192,8 +192,17 @@ async fn the_collector_says_how_it_was_started() {
     let runtime = data("/api/v1/status/runtimeinfo").await;
     assert_eq!((&runtime["reloadConfigSuccess"], &runtime["corruptionCount"]), (&true.into(), &0.into()));
     assert_eq!(data("/api/v1/status/walreplay").await, serde_json::json!({"min": 0, "max": 1, "current": 1}));
+    let nobody = serde_json::json!({"activeAlertmanagers": [], "droppedAlertmanagers": []});
+    assert_eq!(data("/api/v1/alertmanagers").await, nobody);
+    assert_eq!(data("/api/v1/notifications").await, serde_json::json!([]));
+    assert_eq!(data("/api/v1/features").await["api"]["admin"], false);
     // There is no file to read again.
     assert!(served.collector.reload().await.is_err());
+    let said = data("/api/v1/notifications").await;
+    assert_eq!(
+        (&said[0]["text"], &said[0]["active"]),
+        (&"Configuration reload has failed.".into(), &true.into())
+    );
     let after = data("/api/v1/status/runtimeinfo").await;
     assert_eq!(
         (&after["reloadConfigSuccess"], &after["lastConfigTime"]),

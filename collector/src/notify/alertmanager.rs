@@ -86,14 +86,22 @@ pub(super) fn item(alert: &Alert) -> Arc<str> {
     serde_json::to_string(&item).expect("texts can be written").into()
 }
 
-impl Alertmanager {
-    pub(super) fn new(config: &Config, base: &Path) -> Result<Self, Mistake> {
-        let mut url = http::url(&config.url).map_err(|why| Mistake::at("url", why))?;
+impl Config {
+    /// Where alerts go; there is no user in it.
+    pub(crate) fn alerts_url(&self) -> Result<reqwest::Url, String> {
+        let mut url = http::url(&self.url)?;
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(Mistake::at("url", "the API's path is put behind it, so it ends before ? and #"));
+            return Err("the API's path is put behind it, so it ends before ? and #".into());
         }
         let path = format!("{}/api/v2/alerts", url.path().trim_end_matches('/'));
         url.set_path(&path);
+        Ok(url)
+    }
+}
+
+impl Alertmanager {
+    pub(super) fn new(config: &Config, base: &Path) -> Result<Self, Mistake> {
+        let url = config.alerts_url().map_err(|why| Mistake::at("url", why))?;
         let name = url.to_string();
         let access = Access {
             url,

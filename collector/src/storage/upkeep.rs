@@ -10,12 +10,12 @@
 //! The store is told the time that [`Clock`] believes: a clock that leaps ahead is not believed at once, because retention cannot be
 //! undone, and the collector's own samples bear the leapt time, too.
 
-use std::fmt::Display;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use model::Timestamp;
+use prometheus::IntCounter;
 use telemetry::summary::{Say, Summary};
 use tsdb::{Pace, Store, StoreError};
 
@@ -73,21 +73,23 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// Starts both threads.
+    /// Starts both threads, which count mistakes of ours in `panics`.
     ///
     /// # Errors
     /// The system's, where it has no threads left.
-    pub fn start(store: &Arc<Store>, budget: Compaction) -> std::io::Result<Self> {
+    pub fn start(store: &Arc<Store>, budget: Compaction, panics: &IntCounter) -> std::io::Result<Self> {
         let mut upkeep =
             Self { stop: Arc::default(), budget: Arc::new(Mutex::new(budget)), threads: Vec::new() };
         let clock = Arc::new(Mutex::new(Clock::new(state::now(), store.newest_time())));
         let (maintained, stop, time) = (Arc::clone(store), Arc::clone(&upkeep.stop), Arc::clone(&clock));
+        let said = Said::new("look after the store", panics.clone());
         let thread = std::thread::Builder::new().name("store upkeep".into());
-        upkeep.threads.push(thread.spawn(move || maintain(&maintained, &stop, &time))?);
+        upkeep.threads.push(thread.spawn(move || maintain(&maintained, &stop, &time, said))?);
         let (compacted, stop, budget) =
             (Arc::clone(store), Arc::clone(&upkeep.stop), Arc::clone(&upkeep.budget));
+        let said = Said::new("merge blocks", panics.clone());
         let thread = std::thread::Builder::new().name("store compaction".into());
-        upkeep.threads.push(thread.spawn(move || compact(&compacted, &stop, &budget, &clock))?);
+        upkeep.threads.push(thread.spawn(move || compact(&compacted, &stop, &budget, &clock, said))?);
         Ok(upkeep)
     }
 
@@ -119,11 +121,12 @@ struct Said {
     summary: Summary,
     began: Instant,
     what: &'static str,
+    panics: IntCounter,
 }
 
 impl Said {
-    fn new(what: &'static str) -> Self {
-        Self { summary: Summary::new(SAY_EVERY), began: Instant::now(), what }
+    fn new(what: &'static str, panics: IntCounter) -> Self {
+        Self { summary: Summary::new(SAY_EVERY), began: Instant::now(), what, panics }
     }
 
     fn well(&mut self) {
@@ -132,7 +135,10 @@ impl Said {
         }
     }
 
-    fn fault(&mut self, error: &impl Display) {
+    fn fault(&mut self, error: &Fault) {
+        if matches!(error, Fault::Mistake(_)) {
+            self.panics.inc();
+        }
         match self.summary.fault(self.began.elapsed()) {
             Say::First => tracing::error!("cannot {}: {error}", self.what),
             Say::Again { times } => {
@@ -204,8 +210,7 @@ fn believed(clock: &Mutex<Clock>) -> Timestamp {
     clock.lock().expect("nothing panics while it holds this lock").now()
 }
 
-fn maintain(store: &Store, stop: &Stop, clock: &Mutex<Clock>) {
-    let mut said = Said::new("look after the store");
+fn maintain(store: &Store, stop: &Stop, clock: &Mutex<Clock>, mut said: Said) {
     let mut looked = Instant::now();
     while !stop.is_set() {
         if !store.wait_for_work(NOTICE_EVERY) && looked.elapsed() < MAINTAIN_EVERY {
@@ -231,8 +236,7 @@ fn maintain(store: &Store, stop: &Stop, clock: &Mutex<Clock>) {
     }
 }
 
-fn compact(store: &Store, stop: &Stop, budget: &Mutex<Compaction>, clock: &Mutex<Clock>) {
-    let mut said = Said::new("merge blocks");
+fn compact(store: &Store, stop: &Stop, budget: &Mutex<Compaction>, clock: &Mutex<Clock>, mut said: Said) {
     // Soon after a start: who is started again and again must merge, too.
     let mut rest = NOTICE_EVERY;
     while !stop.wait(rest) {
@@ -350,6 +354,11 @@ mod tests {
         let closed = || Err(StoreError::Journal(journal::JournalError::Closed));
         check(closed, &journal::JournalError::Closed.to_string());
         assert!(matches!(guarded(|| Ok(7)), Ok(7)));
+        let panics = IntCounter::new("panics", "For this test.").expect("a name");
+        let mut said = Said::new("be tested", panics.clone());
+        said.fault(&guarded::<()>(|| panic!("no place")).expect_err("it came to nothing"));
+        said.fault(&guarded(closed).expect_err("it came to nothing"));
+        assert_eq!(panics.get(), 1, "a disk's fault is none of ours");
     }
 
     /// The collector's own samples bear the leapt time, so that the store's newest sample bore it out: all older ones were let go of.
@@ -395,10 +404,11 @@ mod tests {
             &crate::ledger::Ledger::new(),
         )
         .expect("opened");
-        let upkeep = Upkeep::start(&store, Compaction::default()).expect("threads");
+        let panics = IntCounter::new("panics", "For this test.").expect("a name");
+        let upkeep = Upkeep::start(&store, Compaction::default(), &panics).expect("threads");
         upkeep.set_budget(Compaction { cpu_percent: Within::new(1), ..Compaction::default() });
         upkeep.stop();
-        drop(Upkeep::start(&store, Compaction::default()).expect("threads"));
+        drop(Upkeep::start(&store, Compaction::default(), &panics).expect("threads"));
         let begun = Instant::now();
         while Arc::strong_count(&store) > 1 {
             assert!(begun.elapsed() < Duration::from_secs(20), "a thread that nobody keeps ends");
