@@ -5,6 +5,8 @@
 //! `\w`, `\b` know ASCII only. Not made equal: octal escapes (`\101`) and `\C`, which `regex` refuses; `(?x)` and
 //! repetitions above 1,000, which RE2 refuses.
 
+mod mistake;
+
 /// The pattern in the syntax of the `regex` crate.
 pub fn translate(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 8);
@@ -114,7 +116,13 @@ fn is_repetition(after: &str) -> bool {
     !from.is_empty() && digits(from) && digits(to)
 }
 
-/// The last line of an engine's message, which says what is wrong; the lines before draw the pattern.
+/// Why a pattern was refused, in Go's words where it would be refused there, too; else the engine's own, of which the last line says what
+/// is wrong and the lines before draw the pattern.
+pub fn refusal(pattern: &str, reason: &str) -> String {
+    mistake::of(pattern).unwrap_or_else(|| one_line(reason).to_owned())
+}
+
+/// The last line of an engine's message.
 pub fn one_line(reason: &str) -> &str {
     reason.lines().last().unwrap_or(reason).trim_start_matches("error: ")
 }

@@ -48,7 +48,7 @@ pub fn matcher(room: &mut PatternRoom, name: &str, op: MatchOp, value: &str) -> 
     let is_regex = matches!(op, MatchOp::Regex | MatchOp::NotRegex);
     let pattern = if is_regex { model::re2::translate(value) } else { value.to_owned() };
     Matcher::within(room, name, op, &pattern)
-        .map_err(|error| format!("error parsing regexp: {}", model::re2::one_line(&error.reason)))
+        .map_err(|error| format!("error parsing regexp: {}", model::re2::refusal(value, &error.reason)))
 }
 
 /// Evaluates an expression at one time. `text` is what the expression was parsed from; annotations take positions from it.

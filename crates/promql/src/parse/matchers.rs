@@ -108,7 +108,7 @@ impl Parser<'_> {
         }
         let pattern = if is_regex { re2::translate(value) } else { value.to_owned() };
         Matcher::within(&mut self.room, label, op, &pattern).map_err(|error| {
-            Fault::new(here, format!("error parsing regexp: {}", re2::one_line(&error.reason)))
+            Fault::new(here, format!("error parsing regexp: {}", re2::refusal(value, &error.reason)))
         })
     }
 }
