@@ -36,7 +36,9 @@ pub use error::{Interrupt, QueryError};
 pub use function::{Arity, Function};
 pub use number::{format_plain, format_value, push_value};
 pub use options::{Features, InterruptCheck, Options, Threads};
-pub use parse::{ParseError, REGEX_COUNT_MAX, check_length, parse, parse_matchers, parse_matchers_within, parse_with};
+pub use parse::{
+    ParseError, REGEX_COUNT_MAX, check_length, parse, parse_matchers, parse_matchers_within, parse_with,
+};
 pub use value::{Answer, MatrixSeries, Statistics, Value, VectorSample};
 
 /// A condition whose pattern is read as in selectors, as RE2 reads it; for conditions that come by another way than text. Those of one
