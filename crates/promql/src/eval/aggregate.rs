@@ -343,7 +343,8 @@ impl<'q> Query<'q> {
         let parameter = aggregate.parameter.as_deref().expect("the parser saw a parameter");
         // `without` takes away labels after the value's has been set: the metric name's always, and those that it lists.
         let Grouping { without, labels } = &aggregate.grouping;
-        let goes = |label: &str| *without && (label == METRIC_NAME || labels.iter().any(|name| name == label));
+        let goes =
+            |label: &str| *without && (label == METRIC_NAME || labels.iter().any(|name| name == label));
         let label = Some(self.count_label(parameter)?).filter(|label| !goes(label));
         let mut groups: Groups<Counted> = Groups::new(key);
         for series in self.vector(&aggregate.expr, steps)? {
