@@ -32,6 +32,9 @@ const WINDOW: Duration = Duration::from_secs(2 * 3600);
 /// How long a sender that came back may take until all of its series are there again; more than what is polled most rarely is late.
 const SETTLE: Duration = Duration::from_secs(600);
 
+/// The label by which series are found again.
+const INSTANCE: &str = "instance";
+
 /// Moments in the lives of alerts.
 pub(super) type Moments = HashMap<Labels, Timestamp>;
 
@@ -100,6 +103,8 @@ pub(super) struct Silence<'a> {
     pub(super) at: Timestamp,
     memory: RefCell<Memory>,
     series: OnceCell<Vec<Labels>>,
+    /// Places in `series`.
+    by_instance: OnceCell<HashMap<String, Vec<usize>>>,
     fresh: OnceCell<Vec<(Labels, Timestamp)>>,
 }
 
@@ -119,6 +124,7 @@ impl<'a> Silence<'a> {
             at,
             memory: RefCell::new(memory),
             series: OnceCell::new(),
+            by_instance: OnceCell::new(),
             fresh: OnceCell::new(),
         }
     }
@@ -158,9 +164,29 @@ impl<'a> Silence<'a> {
 
     /// Who writes each of an alert's series, as far as that is known.
     fn writers(&self, alert: &Labels) -> Vec<Vec<Arc<str>>> {
-        let own: Vec<Labels> =
-            self.series().iter().filter(|series| self.bears(series, alert)).cloned().collect();
+        let series = self.series();
+        let own = self.candidates(alert).map(|place| &series[place]);
+        let own: Vec<Labels> = own.filter(|series| self.bears(series, alert)).cloned().collect();
         self.senders.of(&own).into_iter().filter(|writers| !writers.is_empty()).collect()
+    }
+
+    /// Places of the series that may be an alert's: those of its instance and those of none. A site that comes back ends thousands of
+    /// alerts at once, and looking through all series for each of them held up every other rule.
+    fn candidates(&self, alert: &Labels) -> Box<dyn Iterator<Item = usize> + '_> {
+        let is_ours = self.rule.labels.iter().any(|(own, _)| own == INSTANCE);
+        let Some(instance) = alert.get(INSTANCE).filter(|_| !is_ours) else {
+            return Box::new(0..self.series().len());
+        };
+        let by_instance = self.by_instance.get_or_init(|| {
+            let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+            for (place, series) in self.series().iter().enumerate() {
+                places.entry(series.get(INSTANCE).unwrap_or_default().to_owned()).or_default().push(place);
+            }
+            places
+        });
+        let of = |instance: &str| by_instance.get(instance).into_iter().flatten().copied();
+        let none = Some("").filter(|none| *none != instance).into_iter().flat_map(of);
+        Box::new(of(instance).chain(none))
     }
 
     /// Whether those who were silent have sent what the alert rests on: two samples, because rates need two.
@@ -251,4 +277,68 @@ fn read_fresh(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::RuleFile;
+    use super::super::unit::memory::{Memory as Series, Point};
+    use super::super::unit::notation;
+    use super::*;
+
+    /// Everybody is silent; who writes a series stands in its label `writer`.
+    struct Everybody;
+
+    impl Senders for Everybody {
+        fn any_silent(&self) -> bool {
+            true
+        }
+
+        fn is_silent(&self, _: &str) -> bool {
+            true
+        }
+
+        fn has_sent_since(&self, _: &str, _: Timestamp) -> bool {
+            false
+        }
+
+        fn of(&self, series: &[Labels]) -> Vec<Vec<Arc<str>>> {
+            series.iter().map(|labels| vec![Arc::from(labels.get("writer").unwrap_or_default())]).collect()
+        }
+    }
+
+    fn check(labels: &str, alert: &str, expected: &[&str]) {
+        let text = format!(
+            "groups:\n- name: g\n  rules:\n  - {{alert: A, expr: 'up == 0 and on () site', labels: {{{labels}}}}}\n"
+        );
+        let file = RuleFile::parse(&text, std::path::Path::new("r.yml")).expect("good rules");
+        let rule = &file.groups[0].rules[0];
+        let (source, at) = (Series::default(), Timestamp::from_millis(60_000));
+        for series in [
+            r#"up{instance="a",writer="1"}"#,
+            r#"up{instance="b",writer="2"}"#,
+            r#"up{writer="3"}"#,
+            r#"site{instance="",writer="4"}"#,
+            r#"up{instance="a",job="other",writer="5"}"#,
+        ] {
+            source.insert(&notation::labels(series).expect("a series"), at, Point::Value(0.0));
+        }
+        let inputs = inputs(rule, &Recorders::new());
+        let silence = Silence::new((rule, &inputs), &source, &Everybody, at, Memory::default());
+        let mut alert_labels = notation::labels(alert).expect("labels").to_builder();
+        alert_labels.remove(METRIC_NAME);
+        let writers = silence.writers(&alert_labels.build()).concat();
+        let mut writers: Vec<String> = writers.iter().map(|name| name.to_string()).collect();
+        writers.sort_unstable();
+        assert_eq!(writers, expected, "{labels} {alert}");
+    }
+
+    #[test]
+    fn an_alert_rests_on_series_of_its_instance_and_of_none() {
+        check("", r#"A{alertname="A",instance="a"}"#, &["1", "3", "4", "5"]);
+        check("", r#"A{alertname="A",instance="a",job="node"}"#, &["1", "3", "4"]);
+        check("", r#"A{alertname="A",instance="c"}"#, &["3", "4"]);
+        check("", r#"A{alertname="A"}"#, &["1", "2", "3", "4", "5"]);
+        check("instance: all", r#"A{alertname="A",instance="all"}"#, &["1", "2", "3", "4", "5"]);
+    }
 }
