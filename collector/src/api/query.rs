@@ -119,6 +119,8 @@ async fn run(
     asked: Asked,
     evaluate: impl FnOnce(&Options) -> Result<Answer, promql::QueryError> + Send + 'static,
 ) -> Result<Response, ApiError> {
+    // Before it waits: it would hold megabytes for as long as its turn does not come.
+    promql::check_length(&asked.query).map_err(|error| ApiError::parameter("query", error))?;
     let (limit, gzip) = (params.limit("limit")?, params.gzip);
     let told = Told::by(params.get("stats"));
     let timeout = params.duration("timeout")?.unwrap_or(config.timeout.get()).min(config.timeout.get());
