@@ -1,7 +1,7 @@
 //! The outbox: what is to be told to our own receivers, on disk before anyone is told, until each receiver has it or gave it up.
 //!
 //! In: what rules tell, again and again; only what changed is kept ([`Outbox::append`] returns when it is on disk). Out: messages in order,
-//! each receiver at its own pace ([`Outbox::read`]); one message is what was told at once, at most [`ALERTS_MAX`] alerts. Built on
+//! each receiver at its own pace ([`Outbox::read`]); one message is what was told at once, at most [`ALERTS_MAX`] alerts and some MiB. Built on
 //! `crates/journal` in `<data>/outbox/`; the bytes are drawn in `docs/formats/outbox.md`.
 //!
 //! A message is delivered twice only where a crash falls between the delivery and its cursor, or where an answer is lost on the way.
@@ -37,6 +37,10 @@ pub const KNOWN_MAX: usize = 100_000;
 pub const UNKEPT_MAX: usize = 10_000;
 /// How long a disk is left alone that did not take something.
 const RETRY_MS: u64 = 10_000;
+/// The most bytes of one alert's annotations; what is longer is cut. A message that no record can hold would hold up all that follow.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Bytes of texts after which a message is full.
+const MESSAGE_BYTES: usize = 4 << 20;
 /// The folder in the data folder.
 const FOLDER: &str = "outbox";
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -170,7 +174,8 @@ impl Outbox {
         };
         let changed = lock(&self.shared.told).changed(alerts, now);
         let mut kept = 0;
-        for part in changed.chunks(ALERTS_MAX) {
+        while kept < changed.len() {
+            let part = first_message(&changed[kept..]);
             if let Err(error) = self.append_one(part, now) {
                 let rest = &changed[kept..];
                 let rest = &rest[rest.len().saturating_sub(UNKEPT_MAX)..];
@@ -187,15 +192,10 @@ impl Outbox {
 
     fn append_one(&self, alerts: &[&Alert], now: Timestamp) -> Result<(), JournalError> {
         let (done, outcome) = sync_channel(1);
-        let entry = Entry {
-            message: Message {
-                number: self.newest_number() + 1,
-                told_at: now,
-                alerts: alerts.iter().map(|alert| (*alert).clone()).collect(),
-            },
-            json: to_json(alerts),
-            done,
-        };
+        let alerts: Vec<Alert> = alerts.iter().map(|alert| alert.cut(TEXT_BYTES_MAX)).collect();
+        let json = to_json(&alerts);
+        let entry =
+            Entry { message: Message { number: self.newest_number() + 1, told_at: now, alerts }, json, done };
         let bytes = entry.json.len();
         self.journal.append(entry, bytes).map_err(|(_, why)| why)?;
         outcome.recv().unwrap_or(Err(JournalError::Closed))
@@ -314,6 +314,17 @@ impl Outbox {
     }
 }
 
+/// As many of these as make one message: at least one.
+fn first_message<'a, 'b>(alerts: &'b [&'a Alert]) -> &'b [&'a Alert] {
+    let mut bytes = 0;
+    let fits = |alert: &&&Alert| {
+        bytes += alert.labels.as_bytes().len() + alert.text_bytes().min(TEXT_BYTES_MAX);
+        bytes <= MESSAGE_BYTES
+    };
+    let count = alerts.iter().take(ALERTS_MAX).take_while(fits).count();
+    &alerts[..count.max(1)]
+}
+
 /// Reads messages for one receiver.
 pub struct Reading {
     reader: journal::Reader,
@@ -422,5 +433,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;

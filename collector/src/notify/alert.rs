@@ -85,6 +85,27 @@ impl Alert {
         self.annotations.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 
+    /// Bytes of its annotations.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.annotations.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
+    /// With at most so many bytes of annotations: what is beyond them is cut, and said by `…`.
+    pub(crate) fn cut(&self, bytes_max: usize) -> Self {
+        let mut cut = self.clone();
+        let mut left = bytes_max;
+        cut.annotations.retain_mut(|(name, value)| {
+            let Some(room) = left.checked_sub(name.len()) else { return false };
+            if value.len() > room {
+                value.truncate(value.floor_char_boundary(room));
+                value.push('…');
+            }
+            left = room.saturating_sub(value.len());
+            true
+        });
+        cut
+    }
+
     /// The value of a label, or nothing.
     pub fn label(&self, name: &str) -> &str {
         self.labels.get(name).unwrap_or_default()
@@ -116,8 +137,8 @@ struct Stored {
 }
 
 /// Alerts as JSON.
-pub(crate) fn to_json(alerts: &[&Alert]) -> Vec<u8> {
-    let stored: Vec<Stored> = alerts.iter().map(|alert| store(alert)).collect();
+pub(crate) fn to_json(alerts: &[Alert]) -> Vec<u8> {
+    let stored: Vec<Stored> = alerts.iter().map(store).collect();
     serde_json::to_vec(&stored).expect("texts and numbers can be written")
 }
 
@@ -194,9 +215,21 @@ mod tests {
     fn what_is_stored_is_found_again() {
         let mut alerts = vec![example("a", Kind::Firing), example("b", Kind::Resolved)];
         alerts[0].value = f64::INFINITY;
-        let json = to_json(&alerts.iter().collect::<Vec<_>>());
+        let json = to_json(&alerts);
         assert_eq!(from_json(&json).expect("ours"), alerts);
         assert_eq!(from_json(b"{}"), None);
+    }
+
+    #[test]
+    fn annotations_are_cut_to_what_fits() {
+        let mut alert = example("a", Kind::Firing);
+        alert.annotations =
+            vec![("a".into(), "x".repeat(10)), ("b".into(), "ö".repeat(10)), ("c".into(), "y".into())];
+        assert_eq!(alert.cut(100), alert);
+        assert_eq!(alert.text_bytes(), 34);
+        let cut = alert.cut(17);
+        assert_eq!(cut.annotations[1], ("b".into(), "öö…".into()), "never within a character");
+        assert_eq!(cut.annotations.len(), 2);
     }
 
     #[test]

@@ -275,6 +275,9 @@ fn judge(error: &lettre::transport::smtp::Error) -> Answer {
 }
 
 #[cfg(test)]
+mod tls_tests;
+
+#[cfg(test)]
 mod tests {
     use std::io::{BufRead as _, BufReader, Write as _};
     use std::net::TcpListener;

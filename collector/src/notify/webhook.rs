@@ -183,6 +183,10 @@ pub(super) fn annotations(alert: &Alert) -> BTreeMap<&str, &str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
     use model::Timestamp;
 
     use super::super::alert::example;
@@ -253,6 +257,59 @@ mod tests {
         assert!(matches!(webhook.send(&message()).await, Answer::Later { .. }));
         let Answer::Later { why, .. } = webhook.send(&message()).await else { panic!("nobody listens") };
         assert!(!why.contains("secret"), "{why}");
+    }
+
+    /// Answers with what it is given, over and over where it `flows`; then it keeps the connection open.
+    fn rude(answer: &'static [u8], flows: bool) -> (String, mpsc::Receiver<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = format!("http://{}/x", listener.local_addr().expect("bound"));
+        let (came, seen) = mpsc::channel();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let _ = came.send(());
+            drop(stream.read(&mut [0; 1024]));
+            while stream.write_all(answer).is_ok() && flows {}
+            // Until the other side has enough.
+            while stream.read(&mut [0; 65_536]).is_ok_and(|count| count > 0) {}
+        });
+        (address, seen)
+    }
+
+    #[tokio::test]
+    async fn rude_receivers_cost_a_bounded_time_and_memory_and_no_message() {
+        let check = async |answer: &'static [u8], flows: bool, expected: Result<&str, &str>| {
+            let (address, _seen) = rude(answer, flows);
+            let config = config(&format!("{{name: a, url: '{address}', timeout: 500ms}}"));
+            let webhook = Webhook::new(&config, &Style::default(), Path::new("/nowhere")).expect("good");
+            match (webhook.send(&message()).await, expected) {
+                (Answer::Delivered(said), Ok(part)) | (Answer::Later { why: said, .. }, Err(part)) => {
+                    assert!(said.contains(part) && said.len() < 500, "{said}");
+                }
+                (other, _) => panic!("{}: {other:?}", String::from_utf8_lossy(answer)),
+            }
+        };
+        check(b"", false, Err("no answer in time")).await;
+        check(b"ok\r\n\r\n", false, Err("")).await;
+        check(b"\0\xff\r\n", true, Err("")).await;
+        check(b"HTTP/1.1 200 OK\r\nx: y", false, Err("no answer in time")).await;
+        check(b"HTTP/1.1 200 OK\r\nx: ", false, Err("no answer in time")).await;
+        // Headers without an end, and a body without one: the first is no answer, the second is.
+        check(b"HTTP/1.1 200 OK\r\n", true, Err("")).await;
+        check(b"HTTP/1.1 200 OK\r\n\r\nxxxxxxxxxxxxxxxx", true, Ok("it answered 200")).await;
+        check(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n{}", false, Ok("it answered 200"))
+            .await;
+        check(b"HTTP/1.1 500 No\r\ncontent-length: 5\r\n\r\nsorry", false, Err("it answered 500 sorry"))
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed_and_tried_again() {
+        let (elsewhere, asked) = fake(vec![answer("200 OK", "", "")]);
+        let (address, _) = fake(vec![answer("302 Found", &format!("location: {elsewhere}/x\r\n"), "")]);
+        let config = config(&format!("{{name: a, url: '{address}/x'}}"));
+        let webhook = Webhook::new(&config, &Style::default(), Path::new("/nowhere")).expect("good");
+        assert!(matches!(webhook.send(&message()).await, Answer::Later { .. }));
+        assert!(asked.try_recv().is_err(), "secrets go nowhere that the settings do not name");
     }
 
     #[test]
