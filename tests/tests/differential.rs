@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pantau_tests::differential::answer::{Answer, TOLERANCE};
+use pantau_tests::differential::answer::{Answer, Difference, Metric, Point, TOLERANCE, is_same};
 use pantau_tests::differential::data::{self, Series};
 use pantau_tests::differential::explain::{Servers, explain};
 use pantau_tests::differential::generate::{Case, case};
@@ -116,6 +116,7 @@ struct Summary {
     same: usize,
     with_values: usize,
     errors: usize,
+    other_words: usize,
     explained: BTreeMap<&'static str, usize>,
     different: Vec<String>,
 }
@@ -125,8 +126,11 @@ impl Summary {
         let (ours, theirs) = pair.ask(query, *when);
         self.with_values += usize::from(theirs.is_something());
         self.errors += usize::from(matches!(theirs, Answer::Error(..)));
-        let Some(difference) = ours.differs(&theirs, TOLERANCE) else {
+        let Some(difference) =
+            ours.differs(&theirs, TOLERANCE).or_else(|| out_of_order(query, *when, &ours, &theirs))
+        else {
             self.same += 1;
+            self.compare_words(number, query, &ours, &theirs);
             return;
         };
         let found = explain(pair, query, *when, (ours, theirs));
@@ -146,13 +150,28 @@ impl Summary {
         }
     }
 
+    /// Texts of errors are ours; those that differ are told, and are no difference.
+    fn compare_words(&mut self, number: u64, query: &Query, ours: &Answer, theirs: &Answer) {
+        let (Answer::Error(_, ours), Answer::Error(_, theirs)) = (ours, theirs) else { return };
+        // Which two series of several are named differs from time to time in theirs.
+        let words = |text: &str| text.split([':', '{', '[']).next().unwrap_or_default().to_owned();
+        if words(ours) != words(theirs) {
+            self.other_words += 1;
+            println!(
+                "other words {number}: {}\n  ours:   {ours}\n  theirs: {theirs}",
+                query.text(Words::Three)
+            );
+        }
+    }
+
     fn print(&self, asked: usize, took: Duration) {
         let explained: usize = self.explained.values().sum();
         println!(
-            "{asked} queries in {} s, {} with values, {} errors",
+            "{asked} queries in {} s, {} with values, {} errors ({} in other words)",
             took.as_secs(),
             self.with_values,
-            self.errors
+            self.errors,
+            self.other_words
         );
         for (rule, count) in &self.explained {
             println!("  explained by {rule}: {count}");
@@ -163,6 +182,24 @@ impl Summary {
             self.different.len()
         );
     }
+}
+
+/// An instant query that sorts: values stand in the same order. Series with the same value may stand in any.
+fn out_of_order(query: &Query, when: When, ours: &Answer, theirs: &Answer) -> Option<Difference> {
+    let sorts = matches!(
+        query,
+        Query::Call("sort" | "sort_desc", _) | Query::Aggregate("topk" | "bottomk", None, ..)
+    );
+    let (true, When::Instant(_), Answer::Series(ours), Answer::Series(theirs)) = (sorts, when, ours, theirs)
+    else {
+        return None;
+    };
+    let values =
+        |series: &[(Metric, Vec<Point>)]| series.iter().map(|(_, points)| points[0].1).collect::<Vec<_>>();
+    let (ours, theirs) = (values(ours), values(theirs));
+    let differs = |(ours, theirs): &(&f64, &f64)| !is_same(**ours, **theirs, TOLERANCE);
+    let (ours, theirs) = ours.iter().zip(&theirs).find(differs)?;
+    Some(Difference::Values("the order".to_owned(), *ours, *theirs))
 }
 
 fn setting(name: &str) -> Option<u64> {

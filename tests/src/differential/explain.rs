@@ -326,7 +326,7 @@ fn parts_round(place: &Place, servers: &dyn Servers) -> bool {
 fn last_digits_grown(place: &Place, servers: &dyn Servers) -> bool {
     let adds = ["sum", "avg", "stddev"];
     let cancels = ["+", "-", "%", "sin", "cos", "tan"];
-    if !is(place, &adds) && !(is(place, &cancels) && parts_round(place, servers)) {
+    if !(is(place, &adds) || is(place, &cancels) && parts_round(place, servers)) {
         return false;
     }
     let values =
