@@ -169,12 +169,21 @@ impl<'q> Query<'q> {
 
     /// Opens a selection; both ends are inclusive.
     pub(super) fn reader(&'q self, matchers: &[Matcher], from: i64, to: i64) -> Result<Reader<'q>> {
-        let selection =
-            Selection { matchers, start: Timestamp::from_millis(from), end: Timestamp::from_millis(to) };
-        let parts = match self.options.threads.any() {
-            true => self.source.select_parts(&selection, PART_SERIES)?,
-            false => vec![self.source.select(&selection)?],
-        };
+        let parts = vec![self.source.select(&selection(matchers, from, to))?];
+        self.reader_of(parts)
+    }
+
+    /// Opens a selection for several threads, where there are any. What only looks up one sample a series is not worth it: parts cost
+    /// more than they save.
+    pub(super) fn reader_in_parts(&'q self, matchers: &[Matcher], from: i64, to: i64) -> Result<Reader<'q>> {
+        if !self.options.threads.any() {
+            return self.reader(matchers, from, to);
+        }
+        let parts = self.source.select_parts(&selection(matchers, from, to), PART_SERIES)?;
+        self.reader_of(parts)
+    }
+
+    fn reader_of(&'q self, parts: Vec<Part<'q>>) -> Result<Reader<'q>> {
         Ok(Reader {
             part: None,
             parts: parts.into(),
@@ -185,6 +194,10 @@ impl<'q> Query<'q> {
             detects_resets: self.detects_resets.get(),
         })
     }
+}
+
+fn selection(matchers: &[Matcher], from: i64, to: i64) -> Selection<'_> {
+    Selection { matchers, start: Timestamp::from_millis(from), end: Timestamp::from_millis(to) }
 }
 
 /// Reads the series of a selection one by one into the same memory.

@@ -134,7 +134,8 @@ impl<'q> Query<'q> {
         let before = if edge == Edge::Open { 0 } else { lookback };
         let after = if edge == Edge::Smoothed { lookback } else { 0 };
         let from = reference.first().saturating_sub(millis).saturating_sub(before).saturating_add(1);
-        let reader = self.reader(&range.selector.matchers, from, reference.last().saturating_add(after))?;
+        let to = reference.last().saturating_add(after);
+        let reader = self.reader_in_parts(&range.selector.matchers, from, to)?;
         let origin = Origin::Selector(reader);
         let counted = self.looked_at.place(steps);
         Ok(Windows {
