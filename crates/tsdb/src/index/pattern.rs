@@ -1,11 +1,13 @@
 //! What a matcher asks of a dictionary of values: a few values, a prefix, whatever an automaton accepts, or to try each.
 //!
 //! A pattern's automaton is made of the very text that [`Matcher`] compiles, so that both say the same; one that would grow too
-//! large (2 MiB) is not made, and each value is asked instead.
+//! large (2 MiB) is not made, and each value is asked instead. Those made last are kept: rules and boards ask the same again and again,
+//! and making an automaton costs more than a small answer.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use model::{MatchOp, Matcher};
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
@@ -17,6 +19,10 @@ use regex_automata::{Anchored, MatchKind};
 /// Bytes that an automaton may take.
 const AUTOMATON_BYTES_MAX: usize = 2 << 20;
 
+/// Automata that are kept, and the bytes of all of them together.
+const KEPT_MAX: usize = 64;
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
 /// Which values of a label a matcher's text accepts, be it negated or not.
 #[derive(Debug)]
 pub(crate) enum Accept {
@@ -24,7 +30,7 @@ pub(crate) enum Accept {
     Values(Vec<String>),
     /// All that begin with the text; the text itself too, if so said.
     Prefix(String, bool),
-    Automaton(Box<Automaton>),
+    Automaton(Arc<Automaton>),
     /// The matcher must be asked for each.
     Each,
 }
@@ -71,9 +77,7 @@ impl Accept {
     }
 
     fn pattern(pattern: &str) -> Self {
-        simple(pattern)
-            .or_else(|| Some(Self::Automaton(Box::new(Automaton::new(pattern)?))))
-            .unwrap_or(Self::Each)
+        simple(pattern).or_else(|| KEPT.find(pattern).map(Self::Automaton)).unwrap_or(Self::Each)
     }
 
     fn weight(&self) -> usize {
@@ -122,7 +126,7 @@ pub(crate) struct Automaton {
     dfa: dense::DFA<Vec<u32>>,
     start: StateID,
     /// By state: 0 unknown, 1 no, 2 yes.
-    all_after: RefCell<Vec<u8>>,
+    all_after: Box<[AtomicU8]>,
 }
 
 /// A state, and how many bytes the present character still lacks.
@@ -159,7 +163,10 @@ impl Automaton {
             .build(&Matcher::anchored_pattern(pattern))
             .ok()?;
         let start = dfa.start_state(&start::Config::new().anchored(Anchored::Yes)).ok()?;
-        Some(Self { dfa, start, all_after: RefCell::default() })
+        // As many states as its table of transitions has rows, and a few more: it does not say how many.
+        let states = (dfa.memory_usage() / size_of::<u32>()) >> dfa.stride2();
+        let all_after = (0..=states).map(|_| AtomicU8::new(0)).collect();
+        Some(Self { dfa, start, all_after })
     }
 
     /// Where every value begins; `None` where nothing is accepted.
@@ -193,15 +200,16 @@ impl Automaton {
         if state.lacks > 0 {
             return false;
         }
-        let index = state.id.as_usize() >> self.dfa.stride2();
-        let mut known = self.all_after.borrow_mut();
-        if known.len() <= index {
-            known.resize(index + 1, 0);
+        let known = &self.all_after[state.id.as_usize() >> self.dfa.stride2()];
+        match known.load(Ordering::Relaxed) {
+            0 => {
+                let returns = self.returns_always(state.id);
+                // Whoever else finds it out meanwhile finds the same.
+                known.store(1 + u8::from(returns), Ordering::Relaxed);
+                returns
+            }
+            said => said == 2,
         }
-        if known[index] == 0 {
-            known[index] = if self.returns_always(state.id) { 2 } else { 1 };
-        }
-        known[index] == 2
     }
 
     /// Whether each character leads from a state back to it, and it accepts.
@@ -220,6 +228,43 @@ impl Automaton {
                 }
                 reached.iter().all(|from| last.clone().all(|byte| returns(byte, *from)))
             })
+    }
+}
+
+/// Automata that were made, of all stores of the process: they depend on nothing but the pattern.
+struct Kept(Mutex<VecDeque<(String, Option<Arc<Automaton>>)>>);
+
+static KEPT: Kept = Kept(Mutex::new(VecDeque::new()));
+
+impl Kept {
+    /// A pattern's automaton, or `None` where there can be none; made where it is not kept.
+    fn find(&self, pattern: &str) -> Option<Arc<Automaton>> {
+        self.get(pattern).unwrap_or_else(|| self.put(pattern, Automaton::new(pattern).map(Arc::new)))
+    }
+
+    /// What is kept of a pattern, which thereby is the newest.
+    fn get(&self, pattern: &str) -> Option<Option<Arc<Automaton>>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = kept.iter().position(|(text, _)| text == pattern)?;
+        let found = kept.remove(place)?;
+        kept.push_back(found.clone());
+        Some(found.1)
+    }
+
+    /// Keeps it as the newest, and forgets the oldest that are too many.
+    fn put(&self, pattern: &str, automaton: Option<Arc<Automaton>>) -> Option<Arc<Automaton>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(text, _)| text != pattern);
+        kept.push_back((pattern.to_owned(), automaton.clone()));
+        let bytes = |(text, automaton): &(String, Option<Arc<Automaton>>)| {
+            text.len() + automaton.as_ref().map_or(0, |automaton| automaton.dfa.memory_usage())
+        };
+        let mut sum: usize = kept.iter().map(bytes).sum();
+        while kept.len() > KEPT_MAX || sum > KEPT_BYTES_MAX {
+            let Some(oldest) = kept.pop_front() else { break };
+            sum -= bytes(&oldest);
+        }
+        automaton
     }
 }
 
@@ -335,6 +380,28 @@ pub(crate) mod tests {
     fn an_automaton_that_explodes_is_not_made() {
         assert!(Automaton::new("[01]*1[01]{20}").is_none());
         assert!(Automaton::new("\\bx").is_none(), "words of all scripts are no table of states");
+    }
+
+    #[test]
+    fn automata_are_kept_within_bounds() {
+        let kept = Kept(Mutex::default());
+        let first = kept.find("a.b").expect("small");
+        assert!(Arc::ptr_eq(&first, &kept.find("a.b").expect("kept")));
+        assert!(kept.find("\\bx").is_none());
+        for number in 0..KEPT_MAX - 2 {
+            assert!(kept.find(&format!("a.{number}")).is_some());
+        }
+        assert!(Arc::ptr_eq(&first, &kept.find("a.b").expect("asked for, so kept")));
+        kept.find("b.c");
+        assert_eq!(kept.0.lock().expect("no panic").len(), KEPT_MAX);
+        assert!(kept.get("\\bx").is_none(), "the oldest goes");
+        for number in 0..20 {
+            kept.find(&format!("[01]*1[01]{{12}}{number}")).expect("within 2 MiB");
+        }
+        let all = kept.0.lock().expect("no panic");
+        let bytes: usize =
+            all.iter().flat_map(|(_, automaton)| automaton).map(|a| a.dfa.memory_usage()).sum();
+        assert!(all.len() < 20 && bytes <= KEPT_BYTES_MAX, "{} of {bytes} bytes", all.len());
     }
 
     proptest! {
