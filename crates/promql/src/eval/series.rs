@@ -32,11 +32,15 @@ const METADATA: [&str; 2] = ["__type__", "__unit__"];
 /// The labels without the metric name, and without type and unit where those belong to it.
 pub(super) fn without_name(labels: &Labels, type_and_unit: bool) -> Labels {
     let goes = |name: &str| name == METRIC_NAME || (type_and_unit && METADATA.contains(&name));
-    if !labels.iter().any(|(name, _)| goes(name)) {
-        return labels.clone();
-    }
-    let rest = labels.iter().filter(|(name, _)| !goes(name));
-    Labels::from_sorted(rest, &mut Vec::new()).expect("labels stay sorted when some go")
+    let mut any_goes = false;
+    let rest = labels.iter().filter(|(name, _)| {
+        let goes = goes(name);
+        any_goes |= goes;
+        !goes
+    });
+    let rest = Labels::from_sorted(rest, &mut Vec::with_capacity(labels.as_bytes().len()))
+        .expect("labels stay sorted when some go");
+    if any_goes { rest } else { labels.clone() }
 }
 
 /// Joins series with equal labels, in order of first appearance.
