@@ -78,6 +78,42 @@ fn the_python_client_reads_it() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("read"), "{errors}");
 }
 
+/// The folder of npm's packages, where they and node are there.
+fn npm_folder() -> Option<std::path::PathBuf> {
+    let folder = std::env::var_os("PANTAU_NPM").map_or_else(|| peers_folder().join("npm"), Into::into);
+    let node = Command::new("node").arg("--version").output().is_ok_and(|output| output.status.success());
+    if node && folder.join("node_modules/prometheus-query").is_dir() {
+        return Some(folder);
+    }
+    println!("left out: node, or npm's prometheus-query in {}, is not there", folder.display());
+    None
+}
+
+#[test]
+fn the_javascript_client_reads_it() {
+    let Some(npm) = npm_folder() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rules = folder.path().join("rules.yml");
+    std::fs::write(
+        &rules,
+        "groups:\n- name: javascript\n  interval: 1s\n  rules:\n  - {record: 'load:max', expr: max(node_load1)}\n  \
+         - {alert: Loaded, expr: node_load1 >= 0, annotations: {summary: the host is there}}\n",
+    )
+    .expect("rules can be written");
+    let settings = format!(
+        "rules: {{files: ['{}']}}\nagent: {{inputs: {{host: {{interval: 1s, timeout: 1s, source_timeout: 1s}}}}}}\n",
+        rules.display()
+    );
+    let collector = Collector::start(folder.path(), &settings);
+    collector.wait_for_value("count_over_time(node_load1[1m])", |rounds| rounds >= 2.0);
+    collector.wait_for_value("ALERTS{alertname=\"Loaded\",alertstate=\"firing\"}", |firing| firing == 1.0);
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/read.js");
+    let output =
+        Command::new("node").arg(program).arg(npm).arg(&collector.base).output().expect("node starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("read"), "{errors}");
+}
+
 #[test]
 fn prometheus_sends_to_it_and_scrapes_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -90,10 +90,10 @@ mod tests {
         super::check(None).expect("no fault");
     }
 
-    /// The folder with npm's packages: `PANTAU_NPM`, or `target/npm`; says so where they or node are not there.
+    /// The folder with npm's packages: `PANTAU_NPM`, or `setup`'s; says so where they or node are not there.
     fn npm() -> Option<PathBuf> {
-        let folder =
-            std::env::var_os("PANTAU_NPM").map_or_else(|| crate::shell::target().join("npm"), PathBuf::from);
+        let own = || crate::setup::npm_folder(&crate::setup::peers());
+        let folder = std::env::var_os("PANTAU_NPM").map_or_else(own, PathBuf::from);
         let node = crate::shell::works(std::process::Command::new("node").arg("--version"));
         if node && super::npm::is_there(&folder) {
             return Some(folder);

@@ -51,6 +51,18 @@ const PYTHON: &[(&str, &str)] = &[
     ("PyYAML==6.0.3", "yaml"),
 ];
 
+/// npm's packages: a client in JavaScript that must be able to read us, and what Grafana and Prometheus hold boards and expressions against.
+/// From 7 on TypeScript is a program alone, which cannot be asked from a script.
+const NPM: &[&str] = &[
+    "prometheus-query@3.5.1",
+    "@grafana/schema@13.2.3",
+    "@prometheus-io/lezer-promql@0.315.0",
+    "@lezer/common@1.5.5",
+    "@lezer/highlight@1.2.5",
+    "@lezer/lr@1.4.12",
+    "typescript@5.9.3",
+];
+
 /// The folder with the unpacked peers.
 pub(crate) fn peers() -> PathBuf {
     target().join("peers")
@@ -70,6 +82,7 @@ pub(crate) fn run() -> Result<PathBuf> {
     fetch_optional(&peers);
     check_programs(&peers)?;
     fetch_python(&peers)?;
+    fetch_npm(&peers);
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(peers)
 }
@@ -234,4 +247,41 @@ fn fetch_python(peers: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where npm's packages are put.
+pub(crate) fn npm_folder(peers: &Path) -> PathBuf {
+    peers.join("npm")
+}
+
+/// Without node the tests that need it say that they are left out: too few machines of those who build this have it.
+fn fetch_npm(peers: &Path) {
+    let (folder, wanted) = (npm_folder(peers), format!("{}\n", NPM.join("\n")));
+    let stamp = folder.join("packages.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
+        return;
+    }
+    let mut npm = Command::new("npm");
+    npm.args([
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--no-save",
+        "--ignore-scripts",
+        "--fetch-retries=1",
+    ])
+    .arg("--fetch-timeout=60000")
+    .arg("--prefix")
+    .arg(&folder)
+    .args(NPM);
+    let done = fs::create_dir_all(&folder)
+        .map_err(Into::into)
+        .and_then(|()| shell::run(&mut npm))
+        .and_then(|()| Ok(fs::write(&stamp, wanted)?));
+    if let Err(why) = done {
+        println!(
+            "peers: without npm's packages (the JavaScript client, Grafana's schema), whose tests are left out: {why:#}"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::setup::{library_path, peers};
+use crate::setup::{library_path, npm_folder, peers};
 use crate::shell::{self, cargo, target, works};
 
 /// What `cargo xtask test` takes.
@@ -49,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     tests.args(&arguments.rest).env("PANTAU_PROGRAMS", target().join("debug"));
     if !without_peers {
         tests.env("PANTAU_PEERS", peers()).env("PANTAU_PEERS_LIBRARIES", library_path(&peers()));
+        tests.env("PANTAU_NPM", npm_folder(&peers()));
     }
     shell::run(&mut tests)
 }
