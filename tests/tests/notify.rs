@@ -13,6 +13,8 @@ use pantau_tests::pantau::Collector;
 use pantau_tests::peers::{peer, peers_folder};
 use pantau_tests::running::Running;
 use pantau_tests::{free_port, wait_for};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// Takes every POST on a port of loopback and hands its body on.
@@ -70,6 +72,27 @@ fn movable(found: &Command, folder: &Path) -> Command {
     command
 }
 
+/// Debian's Alertmanager, told to hand everything on to a port; `None` where peers are left out. Its port is the second.
+fn alertmanager(folder: &Path, tells: u16, web: Option<&Path>) -> Option<(Running, u16)> {
+    let mut command = movable(&peer("usr/bin/prometheus-alertmanager")?, folder);
+    let port = free_port();
+    let config = format!(
+        "route: {{receiver: sink, group_wait: 100ms, group_interval: 1s, repeat_interval: 1s, group_by: [alertname]}}\n\
+         receivers: [{{name: sink, webhook_configs: [{{url: 'http://127.0.0.1:{tells}/', send_resolved: true}}]}}]\n"
+    );
+    let file = folder.join("alertmanager.yml");
+    std::fs::write(&file, config).expect("written");
+    command
+        .arg(format!("--config.file={}", file.display()))
+        .arg(format!("--storage.path={}", folder.join("am").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .arg("--cluster.listen-address=");
+    if let Some(web) = web {
+        command.arg(format!("--web.config.file={}", web.display()));
+    }
+    Some((Running::start("alertmanager", &mut command, folder), port))
+}
+
 /// The first message with this status for this alert, and how many of the other came before.
 fn until(seen: &Receiver<Value>, name: &str, status: &str) -> (Value, usize) {
     let began = Instant::now();
@@ -88,23 +111,10 @@ fn until(seen: &Receiver<Value>, name: &str, status: &str) -> (Value, usize) {
 
 #[test]
 fn alerts_reach_a_webhook_through_debians_alertmanager_and_our_own() {
-    let Some(found) = peer("usr/bin/prometheus-alertmanager") else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    let mut alertmanager = movable(&found, folder.path());
-    let (port, theirs, ours) = (free_port(), free_port(), free_port());
+    let (theirs, ours) = (free_port(), free_port());
+    let Some((mut alertmanager, port)) = alertmanager(folder.path(), theirs, None) else { return };
     let (at_theirs, at_ours) = (sink(theirs), sink(ours));
-    let config = format!(
-        "route: {{receiver: sink, group_wait: 100ms, group_interval: 1s, repeat_interval: 1s, group_by: [alertname]}}\n\
-         receivers: [{{name: sink, webhook_configs: [{{url: 'http://127.0.0.1:{theirs}/', send_resolved: true}}]}}]\n"
-    );
-    let file = folder.path().join("alertmanager.yml");
-    std::fs::write(&file, config).expect("written");
-    alertmanager
-        .arg(format!("--config.file={}", file.display()))
-        .arg(format!("--storage.path={}", folder.path().join("am").display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .arg("--cluster.listen-address=");
-    let mut alertmanager = Running::start("alertmanager", &mut alertmanager, folder.path());
     let (http, base) = (Http::default(), format!("http://127.0.0.1:{port}"));
     alertmanager.wait_until("ready", || {
         http.get(&format!("{base}/-/ready")).ok().filter(|answer| answer.status == 200)
@@ -150,6 +160,76 @@ fn alerts_reach_a_webhook_through_debians_alertmanager_and_our_own() {
     assert!(text.contains("pantau_notify_delivered_total{receiver=\"webhook.own\"} 2"), "{text}");
     assert!(text.contains("prometheus_notifications_sent_total{alertmanager="), "{text}");
     assert!(collector.running().is_running());
+}
+
+const PASSWORD: &str = "s3cret of the test";
+/// The same for Alertmanager: bcrypt of four rounds.
+const HASHED: &str = "$2b$04$abcdefghijklmnopqrstuurxSKQH030vTu7yFxTfZzeLfpSniilQS";
+
+/// Writes `ca.pem`, and a certificate of that authority for loopback with its key as `server.pem` and `server.key`.
+fn write_certificates(folder: &Path) {
+    let ca_key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let ca = params.self_signed(&ca_key).expect("signed").pem();
+    let issuer = Issuer::from_ca_cert_pem(&ca, ca_key).expect("its own");
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+    let certificate = params.signed_by(&key, &issuer).expect("signed");
+    for (name, text) in
+        [("ca.pem", ca), ("server.pem", certificate.pem()), ("server.key", key.serialize_pem())]
+    {
+        std::fs::write(folder.join(name), text).expect("written");
+    }
+}
+
+#[test]
+fn an_alertmanager_behind_tls_and_a_password_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    write_certificates(folder.path());
+    let web = format!(
+        "tls_server_config: {{cert_file: server.pem, key_file: server.key}}\nbasic_auth_users: {{pantau: '{HASHED}'}}\n"
+    );
+    std::fs::write(path("web.yml"), web).expect("written");
+    let tells = free_port();
+    let Some((mut alertmanager, port)) = alertmanager(folder.path(), tells, Some(&path("web.yml"))) else {
+        return;
+    };
+    let told = sink(tells);
+    alertmanager.wait_until("listening", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+
+    std::fs::write(
+        path("rules.yml"),
+        "groups: [{name: g, interval: 1s, rules: [{alert: Now, expr: vector(1)}]}]\n",
+    )
+    .expect("written");
+    std::fs::write(path("password"), "wrong and s3cret too\n").expect("written");
+    let basic = "basic: {user: pantau, password: {file: ../password}}";
+    let settings = format!(
+        "agent: {{enabled: false}}\nrules: {{files: [../rules.yml], resend_delay: 1s}}\n\
+         alerting: {{alertmanagers: [{{url: 'https://127.0.0.1:{port}', {basic}, ca_file: ../ca.pem}}]}}\n"
+    );
+    let mut collector = Collector::start(&path("collector"), &settings);
+    let figures = |collector: &Collector| {
+        collector.http.get(&format!("{}/metrics", collector.base)).expect("metrics").body
+    };
+    wait_for("a word on the refusal", Duration::from_secs(30), || {
+        collector.running().log().contains("401").then_some(())
+    });
+    let refused = figures(&collector);
+    assert!(refused.contains("prometheus_notifications_errors_total{alertmanager="), "{refused}");
+    assert!(told.try_recv().is_err(), "nobody is told without the password");
+
+    std::fs::write(path("password"), format!("{PASSWORD}\n")).expect("written");
+    collector.running().signal(Signal::HUP);
+    until(&told, "Now", "firing");
+    let rules = "groups: [{name: g, interval: 1s, rules: [{alert: Now, expr: vector(1) < 0}]}]\n";
+    std::fs::write(path("rules.yml"), rules).expect("written");
+    collector.running().signal(Signal::HUP);
+    until(&told, "Now", "resolved");
+    let (log, figures) = (collector.running().log(), figures(&collector));
+    assert!(!log.contains("s3cret") && !figures.contains("s3cret"), "{log}");
 }
 
 #[test]
