@@ -46,6 +46,19 @@ fn hosts() -> Vec<Labels> {
         .collect()
 }
 
+/// 2,000 hosts of 500 series each whose ids lie far apart: no label between name and instance.
+fn scattered() -> Vec<Labels> {
+    let series = (0..2000).flat_map(|host| (0..500).map(move |metric| (host, metric)));
+    let labels = series.map(|(host, metric)| {
+        Labels::from_pairs([
+            ("__name__", format!("metric_{metric:03}")),
+            ("instance", format!("node-{host:04}")),
+            ("job", "node".to_owned()),
+        ])
+    });
+    labels.collect()
+}
+
 /// A million instances of one series each.
 fn instances() -> Vec<Labels> {
     let series = (0..1_000_000usize).map(|host| {
@@ -107,5 +120,6 @@ fn shape(name: &str, mut sets: Vec<Labels>) {
 
 fn main() {
     shape("hosts", hosts());
+    shape("scattered", scattered());
     shape("instances", instances());
 }

@@ -7,6 +7,9 @@ use roaring::RoaringBitmap;
 use super::list::take_run;
 use crate::varint::Cursor;
 
+/// The mean distance from which on the ids of a set are added one by one.
+const FAR_APART: u32 = 64;
+
 /// Gathers ids below a bound, in any order.
 #[derive(Debug)]
 pub(crate) struct Union {
@@ -99,6 +102,11 @@ impl Union {
     pub(crate) fn add_set(&mut self, mut set: RoaringBitmap) {
         if set.max().is_some_and(|max| max >= self.universe) {
             set.remove_range(self.universe..);
+        }
+        // Where ids lie far apart, merging them into sorted arrays again and again costs more than setting their bits.
+        if set.len() <= u64::from(self.universe / FAR_APART) {
+            set.iter().for_each(|id| self.add(id));
+            return;
         }
         if self.sets.is_empty() {
             self.sets = set;
