@@ -1,7 +1,7 @@
 //! The state of alerts on disk, so that a restart neither forgets nor repeats them: the file `rules.state` in the data folder.
 //!
 //! In and out: [`Saved`], by a number made of what a rule is, so that a rule that was changed begins anew. The file is replaced as a
-//! whole; a lost or damaged one lets every alert begin anew and is said. Its bytes are drawn in `docs/formats/rules-state.md`.
+//! whole; a lost or damaged one lets every alert begin anew and is said; the damaged one is set aside. Its bytes are drawn in `docs/formats/rules-state.md`.
 //!
 //! Limits: a file of at most [`FILE_BYTES_MAX`].
 
@@ -19,6 +19,8 @@ use super::group::Spec;
 
 /// The file's name in the data folder.
 pub(super) const FILE_NAME: &str = "rules.state";
+/// The name of one that could not be used.
+const ASIDE_NAME: &str = "rules.state.damaged";
 /// The largest file: about a million alerts.
 const FILE_BYTES_MAX: usize = 1 << 30;
 
@@ -77,7 +79,8 @@ impl Saved {
         match read.and_then(|bytes| bytes.map(|bytes| Self::from_bytes(&bytes)).transpose()) {
             Ok(saved) => saved,
             Err(why) => {
-                tracing::warn!("cannot read {}: {why}; alerts begin anew", path.display());
+                let kept = set_aside(disk, &path);
+                tracing::warn!("cannot read {}: {why}; alerts begin anew; {kept}", path.display());
                 None
             }
         }
@@ -124,6 +127,16 @@ impl Saved {
         let mut rest = content.strip_prefix(MAGIC).ok_or("it is of another version")?;
         let saved = take_saved(&mut rest).ok_or_else(damaged)?;
         if rest.is_empty() { Ok(saved) } else { Err(damaged()) }
+    }
+}
+
+/// Gives a file that cannot be used another name, because the next state would take its place: a newer program, or someone who looks
+/// for what was lost, can still read it. Says what came of it.
+fn set_aside(disk: &dyn Disk, path: &Path) -> String {
+    let aside = path.with_file_name(ASIDE_NAME);
+    match disk.rename(path, &aside) {
+        Ok(()) => format!("the file is kept as {}", aside.display()),
+        Err(error) => format!("the file could not be set aside and will be replaced ({error})"),
     }
 }
 
@@ -184,6 +197,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(Saved::read(&RealDisk, folder.path()), None, "nothing yet");
         saved().write(&RealDisk, folder.path()).expect("written");
+        assert_eq!(Saved::read(&RealDisk, folder.path()), Some(saved()));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_set_aside() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(path_in(folder.path()), b"PANTRUL9 of a newer program").expect("written");
+        assert_eq!(Saved::read(&RealDisk, folder.path()), None);
+        saved().write(&RealDisk, folder.path()).expect("written");
+        let aside = std::fs::read(folder.path().join(ASIDE_NAME)).expect("it is kept");
+        assert_eq!(aside, b"PANTRUL9 of a newer program");
         assert_eq!(Saved::read(&RealDisk, folder.path()), Some(saved()));
     }
 
