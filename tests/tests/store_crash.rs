@@ -3,7 +3,8 @@
 //!
 //! 25 rounds; `PANTAU_STORE_CRASH_ROUNDS=500` for a long run. The seed is printed and can be given as `PANTAU_CRASH_SEED`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -51,9 +52,8 @@ struct Script {
 }
 
 impl Script {
-    fn labels(self, request: i64, series: usize) -> Labels {
-        let (sender, lap, series) =
-            (self.sender.to_string(), (request / REQUESTS_IN_LAP).to_string(), series.to_string());
+    fn labels(self, lap: i64, series: usize) -> Labels {
+        let (sender, lap, series) = (self.sender.to_string(), lap.to_string(), series.to_string());
         Labels::from_pairs([
             ("__name__", "store_crash"),
             ("lap", &lap),
@@ -100,7 +100,7 @@ impl Script {
                 let samples = self.samples(request, series);
                 let samples =
                     samples.iter().map(|(at, bits)| (Timestamp::from_millis(*at), f64::from_bits(*bits)));
-                (self.labels(request, series), samples.collect())
+                (self.labels(request / REQUESTS_IN_LAP, series), samples.collect())
             })
             .collect();
         let all: Vec<writer::Samples<'_>> =
@@ -108,9 +108,10 @@ impl Script {
         writer::body(&all)
     }
 
-    /// Everything of the requests before `until` that lies within the times.
-    fn held(self, until: i64, start_ms: i64, end_ms: i64, into: &mut BTreeMap<Labels, BTreeMap<i64, u64>>) {
-        for request in 0..until {
+    /// Everything of these requests that lies within the times, each series in order.
+    fn held(self, requests: Range<i64>, start_ms: i64, end_ms: i64, into: &mut Known) {
+        let mut held: BTreeMap<(i64, usize), Vec<(i64, u64)>> = BTreeMap::new();
+        for request in requests {
             let (first, _) = self.first_ms(request);
             if first + REQUEST_MS < start_ms || first > end_ms {
                 continue;
@@ -118,10 +119,13 @@ impl Script {
             for series in 0..SERIES {
                 let samples = self.samples(request, series);
                 let within = samples.into_iter().filter(|(at, _)| (start_ms..=end_ms).contains(at));
-                into.entry(self.labels(request, series)).or_default().extend(within);
+                held.entry((request / REQUESTS_IN_LAP, series)).or_default().extend(within);
             }
         }
-        into.retain(|_, samples| !samples.is_empty());
+        for ((lap, series), mut samples) in held.into_iter().filter(|(_, samples)| !samples.is_empty()) {
+            samples.sort_unstable();
+            into.insert(self.labels(lap, series), samples);
+        }
     }
 }
 
@@ -296,12 +300,12 @@ fn check(store: &Path, loads: &[Load], start_ms: i64, end_ms: i64) {
 fn check_all(store: &Path, loads: &[(Script, i64)], start_ms: i64, end_ms: i64) {
     let began = Instant::now();
     let found = held::between(store, &[Matcher::equal("__name__", "store_crash")], start_ms, end_ms);
-    let (mut acknowledged, mut sent) = (BTreeMap::new(), BTreeMap::new());
+    let (mut acknowledged, mut open) = (Known::new(), Known::new());
     for (script, count) in loads {
-        script.held(*count, start_ms, end_ms, &mut acknowledged);
-        script.held(*count + 1, start_ms, end_ms, &mut sent);
+        script.held(0..*count, start_ms, end_ms, &mut acknowledged);
+        script.held(*count..*count + 1, start_ms, end_ms, &mut open);
     }
-    compare(&found, &acknowledged, &sent);
+    compare(&found, &acknowledged, &open);
     if start_ms == i64::MIN {
         let samples: usize = found.values().map(Vec::len).sum();
         println!(
@@ -312,32 +316,50 @@ fn check_all(store: &Path, loads: &[(Script, i64)], start_ms: i64, end_ms: i64) 
     }
 }
 
-type Known = BTreeMap<Labels, BTreeMap<i64, u64>>;
+/// Time in milliseconds, and the value's bits.
+type Sample = (i64, u64);
 
-fn compare(found: &Held, acknowledged: &Known, sent: &Known) {
+/// Samples by series, in order of time.
+type Known = BTreeMap<Labels, Vec<Sample>>;
+
+/// What was acknowledged is there, and nothing that was not at least sent; `open` is what waits for its answer.
+fn compare(found: &Held, acknowledged: &Known, open: &Known) {
     for (labels, samples) in found {
         let twice = samples.windows(2).find(|pair| pair[0].0 >= pair[1].0);
         assert!(twice.is_none(), "{labels:?} holds a time twice or out of order: {twice:x?}");
-        let of_series = sent.get(labels);
-        let invented: Vec<_> = samples
-            .iter()
-            .filter(|(at, bits)| of_series.and_then(|known| known.get(at)) != Some(bits))
-            .take(3)
-            .collect();
+    }
+    let all: BTreeSet<&Labels> = found.keys().chain(acknowledged.keys()).collect();
+    for labels in all {
+        let of = |known: &Known| known.get(labels).cloned().unwrap_or_default();
+        let (lost, invented) = differences(&of(found), &of(acknowledged), &of(open));
         assert!(invented.is_empty(), "{labels:?} holds samples that nobody sent: {invented:x?}");
+        assert!(lost.is_empty(), "{labels:?} lost {} samples, first {:x?}", lost.len(), lost[0]);
     }
-    for (labels, samples) in acknowledged {
-        let held = found.get(labels).map(Vec::as_slice).unwrap_or_default();
-        let held: BTreeMap<i64, u64> = held.iter().copied().collect();
-        let lost: Vec<_> = samples.iter().filter(|(at, bits)| held.get(at) != Some(bits)).collect();
-        assert!(
-            lost.is_empty(),
-            "{labels:?} lost {} of {} samples, first {:x?}",
-            lost.len(),
-            samples.len(),
-            lost[0]
-        );
+}
+
+/// What of the acknowledged was not found, and what was found and is neither acknowledged nor open.
+fn differences(found: &[Sample], acknowledged: &[Sample], open: &[Sample]) -> (Vec<Sample>, Vec<Sample>) {
+    let (mut lost, mut invented) = (Vec::new(), Vec::new());
+    let mut known = acknowledged.iter().copied().peekable();
+    for sample in found {
+        while let Some(missing) = known.next_if(|known| known < sample) {
+            lost.push(missing);
+        }
+        if known.next_if_eq(sample).is_none() && !open.contains(sample) {
+            invented.push(*sample);
+        }
     }
+    lost.extend(known);
+    (lost, invented)
+}
+
+#[test]
+fn a_difference_is_seen() {
+    let (one, two, three) = ((1, 10), (2, 20), (3, 30));
+    assert_eq!(differences(&[one, three], &[one], &[three]), (vec![], vec![]));
+    assert_eq!(differences(&[one, three], &[one, two, three], &[]), (vec![two], vec![]));
+    assert_eq!(differences(&[one, two], &[one], &[three]), (vec![], vec![two]));
+    assert_eq!(differences(&[(1, 11)], &[one, two], &[]), (vec![one, two], vec![(1, 11)]), "another value");
 }
 
 /// Some hours through the query interface: the numbers that JSON can tell.
@@ -347,7 +369,7 @@ fn check_served(collector: &Collector, loads: &[(Script, i64)], random: &mut Ran
         let (first, _) = script.first_ms(random.below(count as u64) as i64);
         let end_ms = first + 2 * HOUR_MS;
         let mut known = Known::new();
-        script.held(count, first, end_ms, &mut known);
+        script.held(0..count, first, end_ms, &mut known);
         for (labels, samples) in known
             .iter()
             .filter(|(labels, _)| labels.get("series").is_some_and(|series| series.ends_with('1')))
