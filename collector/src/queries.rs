@@ -4,7 +4,7 @@
 //! a query in the log ([`log`]).
 //!
 //! Shares of the machine: requests have `query.concurrent_max` places, and run on threads of low priority ([`workers`]); streams of
-//! remote read have as many of their own; rules need no place: they run on a thread of their own (`rules/live.rs`) at the program's own
+//! remote read have as many of their own; rules need no place: they run on threads of their own (`rules/live.rs`) at the program's own
 //! priority, as taking samples in does. A heavy panel then takes what the others leave.
 //!
 //! A query ends early when its time is up, when its client leaves, or when somebody who sees it ends it; what else reads series ends by

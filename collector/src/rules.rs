@@ -1,9 +1,9 @@
 //! Rules: expressions that are evaluated again and again; what they find becomes series or alerts.
 //!
 //! In: Prometheus' rule files, unchanged ([`file`](mod@file)), named by globs in the settings ([`Config`]). Out: series, alerts and notices
-//! of them, by a thread of its own ([`Rules`]); what the API shows ([`Shown`]); the verdict of promtool's unit tests ([`unit`]).
+//! of them, by a few threads of its own ([`Rules`]); what the API shows ([`Shown`]); the verdict of promtool's unit tests ([`unit`]).
 //!
-//! `engine` knows when which group is due, `group` evaluates one, `alerts` and `silence` say what becomes of alerts, `live` is the thread
+//! `engine` knows when which group is due, `group` evaluates one, `alerts` and `silence` say what becomes of alerts, `live` are the threads
 //! and the collector as rules see it.
 //!
 //! Limits: [`FILES_MAX`] files, [`RULES_MAX`] rules in all; what one file may hold stands at `file.rs`.

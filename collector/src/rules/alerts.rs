@@ -114,7 +114,12 @@ impl Alerting {
 
     /// Whether it tells of an alert.
     pub(super) fn tells(&self, labels: &Labels) -> bool {
-        self.state.get(labels).is_some_and(|alert| alert.is_active() && alert.former() == AlertState::Firing)
+        self.state.get(labels).is_some_and(is_told)
+    }
+
+    /// Labels of the alerts for which [`tells`](Self::tells) says so.
+    pub(super) fn told(&self) -> impl Iterator<Item = &Labels> {
+        self.state.active().filter(|alert| is_told(alert)).map(|alert| &alert.labels)
     }
 
     /// `ALERTS` and `ALERTS_FOR_STATE`.
@@ -218,4 +223,9 @@ impl Environment for Asking<'_> {
     fn now(&self) -> Timestamp {
         self.0.at
     }
+}
+
+/// Whether receivers hear of an alert.
+fn is_told(alert: &ActiveAlert) -> bool {
+    alert.is_active() && alert.former() == AlertState::Firing
 }

@@ -162,6 +162,16 @@ impl Group {
         self.rules.iter().filter_map(|rule| rule.alerting.as_ref()).any(|alerting| alerting.tells(labels))
     }
 
+    /// Labels of all alerts for which [`tells`](Self::tells) says so.
+    pub(super) fn told(&self) -> HashSet<Labels> {
+        self.rules
+            .iter()
+            .filter_map(|rule| rule.alerting.as_ref())
+            .flat_map(Alerting::told)
+            .cloned()
+            .collect()
+    }
+
     /// Whether a rule of it made this series the last time.
     pub(super) fn makes(&self, labels: &Labels) -> bool {
         self.rules.iter().any(|rule| rule.live.contains(labels))

@@ -1,13 +1,14 @@
-//! Rules in the running collector: a thread of their own, which evaluates what is due and sleeps until the next moment.
+//! Rules in the running collector: a few threads of their own, which evaluate what is due and sleep until the next moment.
 //!
 //! In: the settings at the start and at each reload. Out: series written through [`Ingest`](crate::ingest::Ingest) as a sender of its own,
-//! notices handed on, the state file. The thread takes no turn among the queries of readers: a heavy panel does not delay it.
+//! notices handed on, the state file. The threads take no turn among the queries of readers: a heavy panel does not delay them. Each
+//! evaluates one group; what a group came to is written down and told by one thread at a time.
 //!
-//! Limits: as the settings bound a query; one group is evaluated at a time.
+//! Limits: as the settings bound a query; [`threads`] groups are evaluated at a time, so that one slow group holds up no other.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use tokio::runtime::Handle;
 use wire::negotiate::Message;
 use wire::v1::Writer;
 
-use super::engine::{Comeback, Engine};
+use super::engine::{Comeback, Done, Engine, Task};
 use super::group::Spec;
 use super::metrics::Figures;
 use super::state::Saved;
@@ -40,22 +41,22 @@ const SAVE_EVERY_MS: i64 = 60_000;
 /// Series of one request to the store.
 const SERIES_MAX: usize = 50_000;
 
-/// The thread, and how it is told.
+/// How many groups are evaluated at a time: two at least, so that a slow one leaves room, and not all that a large machine has.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4)
+}
+
+/// The threads, and how they are told.
 pub struct Rules {
-    orders: Arc<Orders>,
-    thread: Option<JoinHandle<()>>,
+    room: Arc<Room>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-#[derive(Default)]
-struct Orders {
-    given: Mutex<Given>,
+/// What the threads share.
+struct Room {
+    work: Mutex<Work>,
     changed: Condvar,
-}
-
-#[derive(Default)]
-struct Given {
-    load: Option<Load>,
-    stop: bool,
+    world: Live,
 }
 
 /// Who is told of alerts; often of none, which is the time to try again what could not be kept.
@@ -98,91 +99,117 @@ impl Rules {
     /// Starts with the files that the settings name; call it within the runtime, when the store is there.
     pub fn start(state: &AppState, files: Vec<RuleFile>, tell: Tell) -> anyhow::Result<Self> {
         let settings = state.settings.load_full();
-        let orders = Arc::new(Orders::default());
-        orders.give(|given| given.load = Some(Load::new(&settings, files)));
-        let worker = Worker {
+        let work = Work {
             engine: Engine::new(
                 Saved::read(&RealDisk, &settings.data),
                 state.rules.clone(),
                 Arc::new(Figures::new(&state.metrics)),
             ),
-            world: Live { state: Arc::clone(state), runtime: Handle::current(), began: Instant::now() },
             tell,
             data: settings.data.clone(),
             resend_delay: Duration::ZERO,
             saved_at: None,
+            tended_at: None,
+            load: Some(Load::new(&settings, files)),
+            stop: false,
         };
-        let for_thread = Arc::clone(&orders);
-        let thread = std::thread::Builder::new().name("rules".into()).spawn(move || worker.run(&for_thread));
-        Ok(Self { orders, thread: Some(thread.context("cannot start the thread that evaluates rules")?) })
-    }
-
-    /// Takes over reloaded settings, before the next pass.
-    pub fn reload(&self, settings: &Checked, files: Vec<RuleFile>) {
-        self.orders.give(|given| given.load = Some(Load::new(settings, files)));
-    }
-
-    /// Ends after the pass under way, and writes the state. Blocks.
-    pub fn stop(mut self) {
-        self.orders.give(|given| given.stop = true);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that evaluates rules ended by a mistake of ours");
+        let world = Live { state: Arc::clone(state), runtime: Handle::current(), began: Instant::now() };
+        let room = Arc::new(Room { work: Mutex::new(work), changed: Condvar::new(), world });
+        let mut rules = Self { room: Arc::clone(&room), threads: Vec::new() };
+        for _ in 0..threads() {
+            let room = Arc::clone(&room);
+            let thread = std::thread::Builder::new().name("rules".into()).spawn(move || room.run());
+            rules.threads.push(thread.context("cannot start the threads that evaluate rules")?);
         }
-    }
-}
-
-impl Orders {
-    fn give(&self, change: impl FnOnce(&mut Given)) {
-        change(&mut self.given.lock().expect("nothing panics while it holds this lock"));
-        self.changed.notify_all();
+        Ok(rules)
     }
 
-    /// What is ordered, after at most so long.
-    fn wait(&self, most: Duration) -> Given {
-        let given = self.given.lock().expect("nothing panics while it holds this lock");
-        let idle = |given: &mut Given| given.load.is_none() && !given.stop;
-        let (mut given, _) = self
-            .changed
-            .wait_timeout_while(given, most, idle)
-            .expect("nothing panics while it holds this lock");
-        Given { load: given.load.take(), stop: given.stop }
+    /// Takes over reloaded settings, when the passes under way are over.
+    pub fn reload(&self, settings: &Checked, files: Vec<RuleFile>) {
+        self.room.lock().load = Some(Load::new(settings, files));
+        self.room.changed.notify_all();
+    }
+
+    /// Ends after the passes under way, and writes the state. Blocks.
+    pub fn stop(mut self) {
+        self.end();
+        for thread in std::mem::take(&mut self.threads) {
+            if thread.join().is_err() {
+                tracing::error!("a thread that evaluates rules ended by a mistake of ours");
+            }
+        }
+        self.room.lock().save(now());
+    }
+
+    fn end(&self) {
+        self.room.lock().stop = true;
+        self.room.changed.notify_all();
     }
 }
 
 impl Drop for Rules {
     fn drop(&mut self) {
-        self.orders.give(|given| given.stop = true);
+        self.end();
     }
 }
 
-struct Worker {
+impl Room {
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// One of the threads.
+    fn run(&self) {
+        let mut work = self.lock();
+        while !work.stop {
+            if work.load.is_some() && work.engine.is_whole() {
+                work.take_over(now());
+            }
+            // New groups wait for those that are away, and nothing old is begun meanwhile.
+            let task = if work.load.is_none() { work.engine.begin(now(), &self.world) } else { None };
+            let Some(mut task) = task else {
+                said("telling of alerts", || work.tend_now_and_then(&self.world, now()));
+                let sleep = work.sleep(now());
+                let waited = self.changed.wait_timeout(work, sleep);
+                (work, _) = waited.expect("nothing panics while it holds this lock");
+                continue;
+            };
+            let resend_delay = work.resend_delay;
+            drop(work);
+            // Whatever a pass came to: rules that are no longer evaluated would be silence that nobody hears.
+            said("a pass over a group of rules", || task.run(resend_delay, &self.world));
+            work = self.lock();
+            said("telling of a group's alerts", || work.end(task, &self.world, now()));
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// Does a piece of work; a mistake of ours in it is said.
+fn said(what: &str, work: impl FnOnce()) {
+    if let Err(mistake) = mistake::caught(work) {
+        tracing::error!("{what} ended early: {mistake}");
+    }
+}
+
+/// What one thread at a time has in hand.
+struct Work {
     engine: Engine,
-    world: Live,
     tell: Tell,
     data: PathBuf,
     resend_delay: Duration,
     saved_at: Option<Timestamp>,
+    tended_at: Option<Timestamp>,
+    /// What is to be taken over.
+    load: Option<Load>,
+    stop: bool,
 }
 
-impl Worker {
-    fn run(mut self, orders: &Orders) {
-        loop {
-            let given = orders.wait(self.sleep(now()));
-            if given.stop {
-                self.save(now());
-                return;
-            }
-            if let Some(Load { specs, comeback, resend_delay }) = given.load {
-                self.engine.load(specs, comeback, now());
-                self.resend_delay = resend_delay;
-            }
-            // Whatever a pass came to: rules that are no longer evaluated would be silence that nobody hears.
-            if let Err(mistake) = mistake::caught(|| self.work(now())) {
-                tracing::error!("a pass over a group of rules ended early: {mistake}");
-            }
-        }
+impl Work {
+    fn take_over(&mut self, now: Timestamp) {
+        let Some(Load { specs, comeback, resend_delay }) = self.load.take() else { return };
+        self.resend_delay = resend_delay;
+        said("taking over rules", || self.engine.load(specs, comeback, now));
     }
 
     fn sleep(&self, now: Timestamp) -> Duration {
@@ -190,9 +217,22 @@ impl Worker {
         Duration::from_millis(ahead.unsigned_abs()).min(SLEEP_MAX)
     }
 
-    /// One group at most, so that orders are heard between groups.
-    fn work(&mut self, now: Timestamp) {
-        let done = self.engine.run_one(now, self.resend_delay, &self.world).unwrap_or_default();
+    /// Takes a group back, writes down what it came to, and tells of it.
+    fn end(&mut self, task: Task, world: &Live, now: Timestamp) {
+        let done = self.engine.end(task, world);
+        self.tend(done, world, now);
+    }
+
+    /// What time alone brings: state that is old, alerts whose time is over, what could not be told before.
+    fn tend_now_and_then(&mut self, world: &Live, now: Timestamp) {
+        let is_time = |at: Timestamp| now.millis_since(at).unsigned_abs() >= SLEEP_MAX.as_millis() as u64;
+        if self.tended_at.is_none_or(is_time) {
+            self.tend(Done::default(), world, now);
+        }
+    }
+
+    fn tend(&mut self, done: Done, world: &Live, now: Timestamp) {
+        self.tended_at = Some(now);
         let mut notices = done.notices;
         let is_old = self.saved_at.is_none_or(|at| now.millis_since(at) >= SAVE_EVERY_MS);
         // Before anyone is told: what is written and was not told is told again after a crash, but of what was told and not written
@@ -200,7 +240,7 @@ impl Worker {
         if done.changed || (is_old && self.engine.has_alerts()) {
             self.save(now);
         }
-        let ended = self.engine.end_lost(now, &self.world);
+        let ended = self.engine.end_lost(now, world);
         let forgets = !ended.is_empty();
         notices.extend(ended);
         (self.tell)(notices, now);

@@ -493,3 +493,36 @@ fn alerts_that_a_limit_ended_are_told_as_ended() {
     assert!(told(&mut engine, &world, 100, 250).is_empty());
     assert_eq!(told(&mut engine, &world, 250, 600), ["Resolved Gone"]);
 }
+
+#[test]
+fn a_group_that_is_away_holds_up_no_other() {
+    let (bench, shown) = (Bench::default(), Shown::default());
+    bench.put("up", 0, 0.0);
+    let text = "groups:\n- name: slow\n  interval: 10s\n  rules:\n  - {alert: Slow, expr: up == 0}\n\
+                - name: quick\n  interval: 10s\n  rules:\n  - {alert: Quick, expr: up == 0}\n";
+    let mut engine = engine(&shown);
+    engine.load(specs(text), NO_WAIT, seconds(0));
+    run(&mut engine, &bench, 20);
+    let name = |task: &super::engine::Task| task.name().to_owned();
+    let mut slow = engine.begin(seconds(30), &bench).expect("both are due");
+    let mut quick = engine.begin(seconds(30), &bench).expect("the other is due too");
+    assert_ne!(name(&slow), name(&quick));
+    assert!(engine.begin(seconds(40), &bench).is_none(), "neither is begun twice");
+    assert!(engine.next().is_none() && !engine.is_whole());
+    assert_eq!(engine.save(seconds(30)).rules.len(), 2, "what was known of them is written");
+    assert!(engine.has_alerts());
+    for at in [30, 40, 50] {
+        quick.run(Duration::ZERO, &bench);
+        assert_eq!(engine.end(quick, &bench).notices.len(), 1, "told while the other is away");
+        quick = engine.begin(seconds(at + 10), &bench).expect("it is due again");
+    }
+    slow.run(Duration::ZERO, &bench);
+    engine.end(slow, &bench);
+    engine.end(quick, &bench);
+    assert!(engine.is_whole());
+    assert!(shown.groups().iter().all(|group| group.rules[0].alerts.len() == 1));
+    let late = engine.begin(seconds(61), &bench).expect("the slow one has missed some");
+    engine.end(late, &bench);
+    engine.load(specs("groups: []\n"), NO_WAIT, seconds(70));
+    assert!(engine.next().is_none());
+}

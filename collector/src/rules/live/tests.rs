@@ -17,7 +17,8 @@ const RULES: &str = "groups:\n- name: g\n  interval: 30s\n  rules:\n  - {record:
                      - {alert: Down, expr: up == 0, for: 1m}\n  - {alert: Derived, expr: 'job:up:min == 0'}\n";
 
 struct Bench {
-    worker: Worker,
+    work: Work,
+    world: Live,
     state: AppState,
     runtime: tokio::runtime::Runtime,
     sequence: u64,
@@ -40,18 +41,18 @@ impl Bench {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let region = "33.19".parse().expect("a code");
         enrolment::add(&folder.path().join("data"), AGENT, region, "kudus-1", at(0)).expect("enrolled");
-        let (state, worker) = open(&folder, &runtime, rules);
-        Self { worker, state, runtime, sequence: 0, told: Vec::new(), rules, folder }
+        let (state, work, world) = open(&folder, &runtime, rules);
+        Self { work, world, state, runtime, sequence: 0, told: Vec::new(), rules, folder }
     }
 
     /// The collector stops and starts again at a time.
     fn restart(self, second: i64) -> Self {
-        let Self { mut worker, state, runtime, sequence, told, rules, folder } = self;
-        worker.save(at(second));
+        let Self { mut work, world, state, runtime, sequence, told, rules, folder } = self;
+        work.save(at(second));
         state.ingest.write_roll(at(second)).expect("written");
-        drop((worker, state));
-        let (state, worker) = open(&folder, &runtime, rules);
-        Self { worker, state, runtime, sequence, told, rules, folder }
+        drop((work, world, state));
+        let (state, work, world) = open(&folder, &runtime, rules);
+        Self { work, world, state, runtime, sequence, told, rules, folder }
     }
 
     /// A batch of the agent's: `up` of these instances.
@@ -96,8 +97,7 @@ impl Bench {
                 self.send(second, up);
             }
             for later in second..second + EVERY {
-                if let Some(done) =
-                    self.worker.engine.run_one(at(later), Duration::from_secs(60), &self.worker.world)
+                if let Some(done) = self.work.engine.run_one(at(later), Duration::from_secs(60), &self.world)
                 {
                     let told = done.notices.into_iter().map(|notice| {
                         let name = |label| notice.labels.get(label).unwrap_or_default().to_owned();
@@ -129,7 +129,11 @@ impl Bench {
     }
 }
 
-fn open(folder: &tempfile::TempDir, runtime: &tokio::runtime::Runtime, rules: &str) -> (AppState, Worker) {
+fn open(
+    folder: &tempfile::TempDir,
+    runtime: &tokio::runtime::Runtime,
+    rules: &str,
+) -> (AppState, Work, Live) {
     let settings = Checked::parse("agent: {enabled: false}\n", "test", folder.path()).expect("good settings");
     let (data, settings) = (settings.data.clone(), Arc::new(settings));
     let ledger = Ledger::new();
@@ -148,7 +152,12 @@ fn open(folder: &tempfile::TempDir, runtime: &tokio::runtime::Runtime, rules: &s
     engine.load(specs(&Config::default(), vec![file]), comeback, now);
     let world = Live { state: Arc::clone(&state), runtime: runtime.handle().clone(), began: Instant::now() };
     let tell: Tell = Box::new(|_, _| {});
-    (state, Worker { engine, world, tell, data, resend_delay: Duration::from_secs(60), saved_at: None })
+    let resend_delay = Duration::from_secs(60);
+    (
+        state,
+        Work { engine, tell, data, resend_delay, saved_at: None, tended_at: None, load: None, stop: false },
+        world,
+    )
 }
 
 const DOWN_AND_WELL: &[(&str, f64)] = &[("a", 0.0), ("b", 1.0)];
