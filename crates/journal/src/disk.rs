@@ -123,6 +123,18 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// As the operating system answers.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// Fills `buffer` from `offset`, for who knows that the file reaches so far: an end before that is the disk's fault, and nothing
+    /// about the file may be concluded from it.
+    ///
+    /// # Errors
+    /// As the operating system answers; [`io::ErrorKind::UnexpectedEof`] where the file ends before.
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        if self.read_at(offset, buffer)? == buffer.len() {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the disk answered less than the file holds"))
+    }
+
     /// The file's present length in bytes.
     ///
     /// # Errors

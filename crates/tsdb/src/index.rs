@@ -4,9 +4,8 @@
 //! looks its values up (a few, a prefix, or an automaton's way through them) and joins their lists; where the series found so
 //! far are fewer than that, their labels are asked instead. Blocks have an index of their own, in `index/block.rs`.
 
-#[allow(dead_code)] // until blocks are read
 pub(crate) mod block;
-#[allow(dead_code)]
+
 pub(crate) mod builder;
 mod dictionary;
 mod list;

@@ -87,16 +87,24 @@ pub(crate) fn floor_to_free(mut blocks: Vec<Aged>, bytes: u64, keep_from: i64) -
     floor
 }
 
-/// When the disk will be full. `room` is what may still be written.
-pub(crate) fn forecast(blocks: &[Arc<Block>], options: &Options, room: u64) -> Option<Forecast> {
-    let newest = blocks.iter().map(|block| block.meta().max_time).max()?;
-    let oldest = blocks.iter().map(|block| block.meta().min_time).min()?;
+/// What a forecast needs of a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) min_time: i64,
+    pub(crate) max_time: i64,
+    pub(crate) bytes: u64,
+}
+
+/// When the disk will be full. `room` is what may still be written. A disk that retention keeps from filling is never full.
+pub(crate) fn forecast(blocks: &[Extent], retention: Duration, room: u64) -> Option<Forecast> {
+    let newest = blocks.iter().map(|block| block.max_time).max()?;
+    let oldest = blocks.iter().map(|block| block.min_time).min()?;
     let from = (newest as f64) - FORECAST_DAYS * DAY_MS;
     let (mut bytes, mut first) = (0.0, newest as f64);
     for block in blocks {
-        let (min, max) = (block.meta().min_time as f64, block.meta().max_time as f64 + 1.0);
+        let (min, max) = (block.min_time as f64, block.max_time as f64 + 1.0);
         let part = ((max - min.max(from)) / (max - min)).clamp(0.0, 1.0);
-        bytes += block.meta().bytes as f64 * part;
+        bytes += block.bytes as f64 * part;
         if part > 0.0 {
             first = first.min(min.max(from));
         }
@@ -107,7 +115,7 @@ pub(crate) fn forecast(blocks: &[Arc<Block>], options: &Options, room: u64) -> O
     }
     let bytes_per_day = bytes / days;
     let held_days = (newest as f64 - oldest as f64) / DAY_MS;
-    let days_to_retention = options.retention.as_secs_f64() / 86_400.0 - held_days;
+    let days_to_retention = retention.as_secs_f64() / 86_400.0 - held_days;
     let days_until_full = room as f64 / bytes_per_day;
     let is_reached = days_to_retention > days_until_full;
     Some(Forecast { bytes_per_day, days_until_full: is_reached.then_some(days_until_full) })
@@ -131,6 +139,43 @@ mod tests {
         check(1000, 100, Some(31));
         check(1000, 30, Some(21));
         check(1, 5, None);
+    }
+
+    /// Blocks of so many megabytes, a day each, up to day 0.
+    fn days(megabytes: &[u64]) -> Vec<Extent> {
+        let day = DAY_MS as i64;
+        let block = |(ago, megabytes): (i64, &u64)| Extent {
+            min_time: -(ago + 1) * day,
+            max_time: -ago * day - 1,
+            bytes: megabytes * 1_000_000,
+        };
+        (0..).zip(megabytes).map(block).collect()
+    }
+
+    /// Expects megabytes a day, and days until the disk is full.
+    fn check_forecast(blocks: &[Extent], keep_days: u64, room: u64, expected: Option<(u64, Option<u64>)>) {
+        let found = forecast(blocks, Duration::from_secs(keep_days * 86_400), room);
+        let whole = |number: f64| number.round() as u64;
+        let found = found.map(|found| (whole(found.bytes_per_day / 1e6), found.days_until_full.map(whole)));
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_full_disk_is_foretold_from_the_last_days_and_never_where_retention_comes_first() {
+        let (a_day, hundred) = (2, 100_000_000);
+        let steady = days(&[2; 10]);
+        check_forecast(&steady, 365, hundred, Some((a_day, Some(50))));
+        check_forecast(&steady, 365, 0, Some((a_day, Some(0))));
+        // Ten days are held, in fifty the disk would be full: from sixty on it is.
+        check_forecast(&steady, 61, hundred, Some((a_day, Some(50))));
+        check_forecast(&steady, 59, hundred, Some((a_day, None)));
+        check_forecast(&steady, 5, hundred, Some((a_day, None)));
+        // What was written long ago says nothing of tomorrow.
+        check_forecast(&days(&[2, 2, 2, 900, 900]), 365, hundred, Some((a_day, Some(50))));
+        check_forecast(&days(&[4, 2, 6, 0]), 365, hundred, Some((2 * a_day, Some(25))));
+        // Nothing is said of a store without blocks, or with minutes of them.
+        check_forecast(&[], 365, hundred, None);
+        check_forecast(&[Extent { min_time: 0, max_time: 60_000, bytes: 9 }], 365, hundred, None);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! one of them or in both, where equal samples are one. Each series is seen as it was when the selection was made, however
 //! long that is read. Label names, values and series come from the indexes; blocks answer for their whole span, as Prometheus' do.
 
-#[allow(dead_code)] // until the engine publishes blocks
 pub(crate) mod block;
 mod head;
 pub(crate) mod merge;

@@ -41,10 +41,13 @@ impl Block {
         let place = |length| FrameRef { offset: at, length };
         let io = |source| (BlockError::Io { what: "read", path: self.path().to_owned(), source }, None);
         let mut head = [0; FRAME_HEAD];
-        let read = self.file().read_at(at, &mut head).map_err(io)?;
+        if at + FRAME_HEAD as u64 > end {
+            return Err((self.damaged(place(0), "a part's length is wrong"), None));
+        }
+        self.file().read_exact_at(at, &mut head).map_err(io)?;
         let length = format::frame_length(&head);
         let next = at + FRAME_HEAD as u64 + u64::from(length);
-        if read < FRAME_HEAD || next > end || length > format::FRAME_MAX {
+        if next > end || length > format::FRAME_MAX {
             return Err((self.damaged(place(0), "a part's length is wrong"), None));
         }
         // A wrong length that fits by chance would end in the middle of another part: only a named place is believed then.

@@ -69,19 +69,19 @@ impl Block {
             |offset, what: &str| BlockError::Damaged { path: path.to_owned(), offset, what: what.to_owned() };
         let file = disk.open_read(path).map_err(io("open"))?;
         let bytes = file.len().map_err(io("read"))?;
-        let mut header = [0; HEADER_BYTES];
-        let read = file.read_at(0, &mut header).map_err(io("read"))?;
-        let newer = |version| BlockError::Newer { path: path.to_owned(), version, known: format::VERSION };
-        match format::check_header(&header) {
-            Checked::Newer(version) => return Err(newer(version)),
-            Checked::Good(()) if read == HEADER_BYTES => {}
-            _ => return Err(damaged(0, "it does not begin as a block does")),
-        }
         let end = bytes
             .checked_sub(TRAILER_BYTES as u64)
             .ok_or_else(|| damaged(bytes, "it is too short to be a block"))?;
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact_at(0, &mut header).map_err(io("read"))?;
+        let newer = |version| BlockError::Newer { path: path.to_owned(), version, known: format::VERSION };
+        match format::check_header(&header) {
+            Checked::Newer(version) => return Err(newer(version)),
+            Checked::Good(()) => {}
+            Checked::Wrong => return Err(damaged(0, "it does not begin as a block does")),
+        }
         let mut trailer = [0; TRAILER_BYTES];
-        file.read_at(end, &mut trailer).map_err(io("read"))?;
+        file.read_exact_at(end, &mut trailer).map_err(io("read"))?;
         let footer = match format::check_trailer(&trailer) {
             Checked::Good(footer) => footer,
             Checked::Newer(version) => return Err(newer(version)),
@@ -143,9 +143,7 @@ fn load(file: &dyn DiskFile, path: &Path, bytes: u64, at: FrameRef) -> Result<Ar
     }
     let mut frame = vec![0; FRAME_HEAD + at.length as usize];
     let io = |source| BlockError::Io { what: "read", path: path.to_owned(), source };
-    if file.read_at(at.offset, &mut frame).map_err(io)? < frame.len() {
-        return Err(damaged("the file ends within a part"));
-    }
+    file.read_exact_at(at.offset, &mut frame).map_err(io)?;
     let (head, payload) = frame.split_at(FRAME_HEAD);
     if !format::frame_is_whole(at.offset, head, payload) {
         return Err(damaged("its checksum is wrong"));
@@ -495,10 +493,6 @@ impl Stored for Block {
 
     fn number(&self) -> u64 {
         self.meta.spec.number
-    }
-
-    fn span(&self) -> (i64, i64) {
-        (self.meta.min_time, self.meta.max_time)
     }
 
     fn index(&self) -> Result<BlockIndex<'_>, BlockError> {

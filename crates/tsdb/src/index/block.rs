@@ -30,6 +30,7 @@ const LABEL_COST: u64 = 64;
 /// An open index.
 pub(crate) struct BlockIndex<'a> {
     source: &'a dyn FrameSource,
+    at: FrameRef,
     root: Arc<[u8]>,
     series: u32,
     names: u32,
@@ -63,8 +64,6 @@ impl Part {
 /// A label name's directory.
 #[derive(Debug)]
 struct Name {
-    /// Where its entry stands.
-    at: FrameRef,
     series: u32,
     values: u32,
     dictionaries: Vec<DictionaryRef>,
@@ -109,7 +108,7 @@ fn next_ordinals(before: Option<&Range<u32>>, count: u64) -> Option<Range<u32>> 
 }
 
 impl Name {
-    fn parse(at: FrameRef, body: &[u8], universe: u32) -> Option<std::result::Result<Self, Wrong>> {
+    fn parse(body: &[u8], universe: u32) -> Option<std::result::Result<Self, Wrong>> {
         let mut from = Cursor::new(body);
         let (series, values) = (take_u32(&mut from)?, take_u32(&mut from)?);
         let mut dictionaries: Vec<DictionaryRef> = Vec::new();
@@ -131,7 +130,7 @@ impl Name {
             && ends(pages.last().map(|last| last.ordinals.end))
             && values <= series
             && series <= universe;
-        Some(agrees.then_some(Self { at, series, values, dictionaries, pages, postings_bytes }).ok_or(COUNTS))
+        Some(agrees.then_some(Self { series, values, dictionaries, pages, postings_bytes }).ok_or(COUNTS))
     }
 
     /// Bytes of postings of so many values, about.
@@ -154,7 +153,7 @@ impl<'a> BlockIndex<'a> {
         if indexed != series {
             return Err(source.damaged(root, "the index holds another number of series"));
         }
-        Ok(Self { source, root: bytes, series, names, pages })
+        Ok(Self { source, at: root, root: bytes, series, names, pages })
     }
 
     fn parse_root(bytes: &[u8]) -> Option<(u32, u32, Vec<NamesRef>)> {
@@ -167,16 +166,6 @@ impl<'a> BlockIndex<'a> {
             pages.push((end - first.len()..end, take_frame(&mut from)?));
         }
         Some((series, names, pages))
-    }
-
-    /// Series in the block.
-    pub(crate) fn series(&self) -> u32 {
-        self.series
-    }
-
-    /// Number of label names.
-    pub(crate) fn names_len(&self) -> u32 {
-        self.names
     }
 
     fn wrong(&self, at: FrameRef, what: Wrong) -> BlockError {
@@ -207,7 +196,7 @@ impl<'a> BlockIndex<'a> {
     }
 
     fn parse_name(&self, at: FrameRef, body: &[u8]) -> Result<Name> {
-        let parsed = Name::parse(at, body, self.series).unwrap_or(Err(TORN));
+        let parsed = Name::parse(body, self.series).unwrap_or(Err(TORN));
         parsed.map_err(|what| self.wrong(at, what))
     }
 
@@ -533,11 +522,6 @@ impl<'a> BlockIndex<'a> {
         Ok(ranges)
     }
 
-    /// How many values a label has.
-    pub(crate) fn cardinality(&self, name: &str) -> Result<u32> {
-        Ok(self.name(name)?.map_or(0, |name| name.values))
-    }
-
     /// Bytes of postings of a label: what asking which of its values some series bear costs.
     pub(crate) fn postings_bytes(&self, name: &str) -> Result<u64> {
         Ok(self.name(name)?.map_or(0, |name| name.postings_bytes))
@@ -545,15 +529,19 @@ impl<'a> BlockIndex<'a> {
 
     /// Every frame that the index consists of, for a check of all checksums: the root is not among them.
     pub(crate) fn frames(&self) -> Result<Vec<FrameRef>> {
-        let mut frames = Vec::new();
+        let (mut frames, mut names) = (Vec::new(), 0);
         for (_, at) in &self.pages {
             frames.push(*at);
             self.each_entry(*at, &mut |_, body| {
+                names += 1;
                 let name = self.parse_name(*at, body)?;
                 frames.extend(name.dictionaries.iter().map(|dictionary| dictionary.place.frame));
                 frames.extend(name.pages.iter().map(|page| page.place.frame));
                 Ok(true)
             })?;
+        }
+        if names != self.names {
+            return Err(self.wrong(self.at, "the index holds another number of label names"));
         }
         frames.sort_unstable_by_key(|frame| frame.offset);
         frames.dedup();
@@ -615,9 +603,6 @@ pub(crate) mod tests {
             assert_eq!(index.values(name, 0, within.as_ref()).expect("whole"), values);
             let first: Vec<&str> = values.iter().take(2).copied().collect();
             assert_eq!(index.values(name, 2, within.as_ref()).expect("whole"), first);
-            if within.is_none() {
-                assert_eq!(index.cardinality(name).expect("whole") as usize, values.len());
-            }
         }
     }
 
@@ -648,7 +633,6 @@ pub(crate) mod tests {
         ) {
             let (frames, root) = build(&sets);
             let index = BlockIndex::open(&frames, root, sets.len() as u32).expect("whole");
-            prop_assert_eq!(index.series() as usize, sets.len());
             for matchers in &questions {
                 check_find(&sets, &index, matchers);
             }
@@ -718,12 +702,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn many_names_are_found() {
+    fn many_names_are_found_and_counted() {
         let name = |i: u32| format!("name_{i:080}");
         let sets: Vec<Labels> =
             (0..400).map(|i| Labels::from_pairs([(name(i), "x"), ("a".into(), "y")])).collect();
         let (frames, root) = build(&sets);
-        let index = BlockIndex::open(&frames, root, sets.len() as u32).expect("whole");
+        let mut index = BlockIndex::open(&frames, root, sets.len() as u32).expect("whole");
         assert!(index.pages.len() > 1);
         assert_eq!(index.names(None).expect("whole").len(), 401);
         for i in [0, 1, 249, 399] {
@@ -731,5 +715,8 @@ pub(crate) mod tests {
             assert_eq!(found.iter().collect::<Vec<_>>(), [i]);
         }
         assert!(index.find(&[Matcher::equal("name_", "x")]).expect("whole").is_empty());
+        assert_eq!(index.frames().expect("whole").len(), frames.0.len() - 1);
+        index.pages.pop();
+        index.frames().expect_err("a page of names is missing");
     }
 }

@@ -186,6 +186,7 @@ impl IndexBuilder {
     }
 
     /// Bytes of memory that are held now.
+    #[cfg(any(test, feature = "probe"))]
     pub(crate) fn bytes(&self) -> usize {
         let of_name = |name: &Name| {
             let lists: usize = name.values.iter().map(|value| value.list.heap_bytes()).sum();

@@ -30,9 +30,6 @@ pub(crate) trait Stored: Send + Sync {
     /// Its number.
     fn number(&self) -> u64;
 
-    /// First and last time in it.
-    fn span(&self) -> (i64, i64);
-
     /// Its index.
     fn index(&self) -> Result<BlockIndex<'_>, BlockError>;
 
@@ -318,11 +315,6 @@ mod tests {
 
         fn number(&self) -> u64 {
             self.number
-        }
-
-        fn span(&self) -> (i64, i64) {
-            let times = || self.series.iter().flat_map(|(_, samples)| samples.keys().copied());
-            (times().min().unwrap_or(0), times().max().unwrap_or(0))
         }
 
         fn index(&self) -> Result<BlockIndex<'_>, BlockError> {

@@ -23,7 +23,7 @@ use crate::flush;
 use crate::manifest::Checkpoint;
 use crate::record;
 use crate::registry::SeriesRef;
-use crate::retention::{self, Aged, Floors};
+use crate::retention::{self, Aged, Extent, Floors};
 use crate::stats::{BlockStats, CacheStats, Compacted, Deleted, Forecast, Maintained, ShedCause};
 use crate::tombstone::{Deletion, TOMBSTONES_BYTES_MAX, TOMBSTONES_MAX};
 use crate::wal::{Entry, Shared};
@@ -578,7 +578,11 @@ impl Store {
         let taken = set.bytes() + self.journal.stats().segment_bytes;
         let room =
             options.store_bytes_max.saturating_sub(taken).min(free.saturating_sub(options.reserve_bytes));
-        retention::forecast(&set.blocks, options, room)
+        let extents = set.blocks.iter().map(|block| {
+            let meta = block.meta();
+            Extent { min_time: meta.min_time, max_time: meta.max_time, bytes: meta.bytes }
+        });
+        retention::forecast(&extents.collect::<Vec<_>>(), options.retention, room)
     }
 
     /// Puts the folder in order after an opening. A disk that refuses does so again, and is told then; but what is written next must not be
