@@ -51,8 +51,7 @@ pub fn read(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Option
         ));
     }
     let mut bytes = vec![0; length as usize];
-    let filled = file.read_at(0, &mut bytes)?;
-    bytes.truncate(filled);
+    file.read_exact_at(0, &mut bytes)?;
     Ok(Some(bytes))
 }
 

@@ -266,10 +266,12 @@ fn candidate(disk: &dyn Disk, folder: &Path, number: u64) -> Result<Candidate, J
     let file = disk.open_read(&path).map_err(JournalError::io("open", &path))?;
     let bytes = file.len().map_err(JournalError::io("measure", &path))?;
     let mut start = [0; FILE_HEADER_BYTES + FRAME_HEADER_BYTES];
-    let Ok(filled) = file.read_at(0, &mut start) else {
+    let there = start.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
+    let start = &mut start[..there];
+    if file.read_exact_at(0, start).is_err() {
         return Ok(Candidate { number, bytes, header: Err(DamageKind::Unreadable), marks: [None; 2] });
-    };
-    let start = &start[..filled];
+    }
+    let start = &*start;
     let header = match FileHeader::decode(start) {
         Ok(header) if header.segment == number => Ok(header),
         Ok(_) | Err(HeaderFault::Damaged) => Err(DamageKind::FileHeader),

@@ -103,9 +103,11 @@ impl Walk {
         self.buffer.clear();
         self.buffer.reserve_exact(count);
         self.buffer.resize(count, 0);
-        let result = self.file.read_at(offset, &mut self.buffer);
-        self.buffer.truncate(*result.as_ref().unwrap_or(&0));
-        result.map(drop)
+        let result = self.file.read_exact_at(offset, &mut self.buffer);
+        if result.is_err() {
+            self.buffer.clear();
+        }
+        result
     }
 
     /// What stands at `offset`.

@@ -37,6 +37,8 @@ pub enum Fault {
     ShortFull,
     /// The power goes: half of an append reaches the cache, and every operation fails until `crash` or `crash_partly`.
     PowerCut,
+    /// A read answers half of what is there, as if the file ended. Any other operation works.
+    ShortRead,
 }
 
 /// The disk. Clones share it.
@@ -382,10 +384,13 @@ impl DiskFile for PretendFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut state = self.begin("read_at", buffer.len())?;
+        let mut state = self.alive()?;
+        let short = state.next_fault() == Some(Fault::ShortRead);
+        state.begin("read_at", &self.path, buffer.len())?;
         let bytes = &state.file(self.id).now;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-        let count = buffer.len().min(bytes.len() - start);
+        let whole = buffer.len().min(bytes.len() - start);
+        let count = if short { whole / 2 } else { whole };
         buffer[..count].copy_from_slice(&bytes[start..start + count]);
         Ok(count)
     }
@@ -418,6 +423,7 @@ impl Fault {
             Fault::Io | Fault::ShortIo => io::Error::other("pretended I/O error"),
             Fault::Full | Fault::ShortFull => io::ErrorKind::StorageFull.into(),
             Fault::PowerCut => io::Error::other("pretended power cut"),
+            Fault::ShortRead => io::ErrorKind::UnexpectedEof.into(),
         }
     }
 }
@@ -434,8 +440,12 @@ impl State {
             let fate = fault.map(|fault| format!(" ({fault:?})")).unwrap_or_default();
             self.trace.push(format!("{verb} {} {bytes}{fate}", path.display()));
         }
+        let fault = fault.filter(|fault| *fault != Fault::ShortRead || verb == "read_at");
         let Some(fault) = fault else { return Ok(()) };
         self.faults_fired += 1;
+        if fault == Fault::ShortRead {
+            return Ok(());
+        }
         self.down = fault == Fault::PowerCut;
         Err(fault.error())
     }

@@ -509,6 +509,36 @@ fn a_disk_that_cannot_read_is_named_and_nothing_is_cut() {
     assert_eq!(lost(&reopen(&disk), &durable), Vec::<u64>::new());
 }
 
+/// A disk that answers half of a read and calls that the end: an end before the file's length is no torn tail, which would be cut.
+#[test]
+fn a_read_that_ends_early_is_named_and_nothing_is_cut() {
+    let torn = || {
+        let (disk, durable) = two_segments(false);
+        change(&disk, 2, |bytes| bytes.extend_from_slice(b"torn"));
+        (disk, durable)
+    };
+    let operations = {
+        let (disk, _) = torn();
+        let before = disk.operations();
+        open(&disk, small()).unwrap();
+        disk.operations() - before
+    };
+    let mut fired = 0;
+    for operation in 0..operations {
+        let (disk, durable) = torn();
+        disk.fail_at(disk.operations() + operation, Fault::ShortRead);
+        drop(open(&disk, small()));
+        fired += disk.faults_fired();
+        disk.heal();
+        assert_eq!(
+            lost(&reopen(&disk), &durable),
+            Vec::<u64>::new(),
+            "operation {operation} of {operations}"
+        );
+    }
+    assert!(fired >= 4, "headers and records of two segments are read: {fired}");
+}
+
 /// CRC32C, bit by bit: the tests must not ask the code under test.
 fn crc32c(bytes: &[u8]) -> u32 {
     let mut crc = !0_u32;
