@@ -23,6 +23,8 @@
 //! record that reaches [`Options::segment_bytes`] (64 MiB by default, at most 1 GiB); the queue is bounded in bytes. Opening
 //! needs memory for one record and one read buffer of 256 KiB.
 
+#![warn(clippy::host_endian_bytes)] // files are little-endian whatever the machine
+
 mod catalog;
 pub mod cursor;
 pub mod disk;

@@ -25,6 +25,8 @@
 //! marker is one), else the greater value stays: the same whatever the order of arrival
 //! (`docs/decisions/0002-shared-timestamps-and-conflicts.md`). The record's bytes are drawn in `docs/formats/tsdb-journal.md`.
 
+#![warn(clippy::host_endian_bytes)] // files are little-endian whatever the machine
+
 mod backup;
 mod block;
 mod chunk;

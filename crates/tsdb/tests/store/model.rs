@@ -5,9 +5,11 @@ use std::time::Duration;
 use journal::disk::pretend::Fault;
 use model::{Timestamp, stale_nan};
 use proptest::prelude::*;
-use tsdb::{Options, Unhurried};
+use tsdb::{Options, Store, Unhurried, WriteError};
 
-use crate::fixture::{Fixture, Plain, T0, at, delete, short_cells, small, write_histograms};
+use crate::fixture::{
+    Fixture, Plain, T0, at, delete, read_all, read_histograms, short_cells, small, write, write_histograms,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -23,9 +25,13 @@ enum Step {
     },
     CompactAll,
     /// Upkeep on a disk that fails at an operation to come, and then no more.
-    Faulty {
-        after: u64,
-        full: bool,
+    Faulty(Trouble),
+    FaultyWrite(Vec<(u32, i64, f64)>, Trouble),
+    FaultyDelete {
+        series: u32,
+        from: i64,
+        to: i64,
+        trouble: Trouble,
     },
     Collect {
         from: i64,
@@ -37,6 +43,18 @@ enum Step {
     Maintain {
         minutes: i64,
     },
+}
+
+/// The operation, counted from now, that fails, and how.
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    after: u64,
+    fault: Fault,
+}
+
+fn any_trouble(operations: u64) -> impl Strategy<Value = Trouble> {
+    let faults = vec![Fault::Io, Fault::ShortIo, Fault::Full, Fault::ShortFull];
+    (0..operations, proptest::sample::select(faults)).prop_map(|(after, fault)| Trouble { after, fault })
 }
 
 fn any_value() -> impl Strategy<Value = f64> {
@@ -53,15 +71,20 @@ fn any_step() -> impl Strategy<Value = Step> {
     let any_time = (0..8000i64).prop_map(|second| T0 + second * 1000);
     let histogram = (0..3u32, time.clone(), proptest::collection::vec(any::<u8>(), 1..9))
         .prop_map(|(series, time, bytes)| (series, T0 + time, bytes));
-    let deletion = (0..6u32, any_time, 0..4_000_000i64).prop_map(|(series, from, length)| Step::Delete {
-        series,
-        from,
-        to: from + length,
+    let deletion = (0..6u32, any_time, 0..4_000_000i64)
+        .prop_map(|(series, from, length)| Step::Delete { series, from, to: from + length })
+        .boxed();
+    let faulty_deletion = (deletion.clone(), any_trouble(8)).prop_map(|(step, trouble)| match step {
+        Step::Delete { series, from, to } => Step::FaultyDelete { series, from, to, trouble },
+        other => other,
     });
-    let faulty = (0..60u64, any::<bool>()).prop_map(|(after, full)| Step::Faulty { after, full });
     let sample = (0..6u32, time, any_value()).prop_map(|(series, time, value)| (series, T0 + time, value));
+    let samples = proptest::collection::vec(sample, 0..60).boxed();
+    // A write takes an append and a sync, and more where a segment begins.
+    let faulty_write =
+        (samples.clone(), any_trouble(6)).prop_map(|(samples, trouble)| Step::FaultyWrite(samples, trouble));
     prop_oneof![
-        6 => proptest::collection::vec(sample, 0..60).prop_map(Step::Write),
+        6 => samples.prop_map(Step::Write),
         3 => (0..7200i64, 1..300i64).prop_map(|(from, rounds)| Step::Collect { from: from * 1000, rounds }),
         1 => Just(Step::Restart),
         1 => Just(Step::Kill),
@@ -71,7 +94,9 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => deletion,
         3 => (0..90i64).prop_map(|minutes| Step::Upkeep { minutes }),
         1 => Just(Step::CompactAll),
-        1 => faulty,
+        1 => any_trouble(60).prop_map(Step::Faulty),
+        1 => faulty_write,
+        1 => faulty_deletion,
     ]
 }
 
@@ -81,6 +106,25 @@ fn collection(from: i64, rounds: i64) -> Vec<(u32, i64, f64)> {
         (0..6u32).map(move |series| (series, T0 + from + round * 15_000, (round * i64::from(series)) as f64))
     };
     (0..rounds).flat_map(round).collect()
+}
+
+/// Works on a disk that fails once, or not at all; a store that stopped writing is killed and opened again.
+fn troubled(
+    fixture: Fixture,
+    plain: &mut Plain,
+    now: Timestamp,
+    Trouble { after, fault }: Trouble,
+    work: impl FnOnce(&Store),
+) -> Fixture {
+    fixture.disk.fail_at(fixture.disk.operations() + after, fault);
+    work(&fixture.store);
+    fixture.disk.heal();
+    let _ = fixture.store.flush(); // the journal tells once that it found the disk full
+    plain.floor = plain.floor.max(fixture.store.floor().as_millis());
+    if fixture.store.stats().journal.poisoned.is_none() {
+        return fixture;
+    }
+    fixture.crash(now, |disk| disk.kill())
 }
 
 fn run(options: Options, steps: Vec<Step>) {
@@ -120,18 +164,45 @@ fn run(options: Options, steps: Vec<Step>) {
                 fixture.check(&mut plain);
                 continue;
             }
-            Step::Faulty { after, full } => {
+            Step::Faulty(trouble) => {
                 now = now + Duration::from_secs(600);
-                let fault = if full { Fault::ShortFull } else { Fault::Io };
-                fixture.disk.fail_at(fixture.disk.operations() + after, fault);
                 // Whether and where it fails is the disk's affair; nothing may be lost by it.
-                let _ = fixture.store.maintain(now);
-                let _ = fixture.store.compact(now, &mut Unhurried);
-                fixture.disk.heal();
-                let _ = fixture.store.flush(); // the journal tells once that it found the disk full
-                plain.floor = plain.floor.max(fixture.store.floor().as_millis());
-                if fixture.store.stats().journal.poisoned.is_some() {
-                    fixture = fixture.crash(now, |disk| disk.kill());
+                fixture = troubled(fixture, &mut plain, now, trouble, |store| {
+                    let _ = store.maintain(now);
+                    let _ = store.compact(now, &mut Unhurried);
+                });
+                fixture.check(&mut plain);
+                continue;
+            }
+            Step::FaultyWrite(samples, trouble) => {
+                let mut written = None;
+                fixture = troubled(fixture, &mut plain, now, trouble, |store| {
+                    written = Some(write(store, &samples, number as u32));
+                });
+                let is_there = fixture.ledger.holds().contains(&(number as u32));
+                match written.expect("it was called") {
+                    Ok(_) => assert!(is_there, "an acknowledged batch is gone"),
+                    Err(WriteError::Poisoned(_)) => {} // nobody knows, but it is there whole or not at all
+                    Err(why) => assert!(!is_there, "a refused batch is there: {why}"),
+                }
+                if is_there {
+                    plain.write(&samples, number as u32);
+                }
+                fixture.check(&mut plain);
+                continue;
+            }
+            Step::FaultyDelete { series, from, to, trouble } => {
+                let mut deleted = Ok(());
+                fixture = troubled(fixture, &mut plain, now, trouble, |store| {
+                    deleted = delete(store, series, from, to).map(drop);
+                });
+                let within = |key: &(u32, i64)| key.0 == series && (from..=to).contains(&key.1);
+                let is_left = read_all(&fixture.store).keys().any(within)
+                    || read_histograms(&fixture.store).keys().any(within);
+                assert!(deleted.is_err() || !is_left, "what was deleted is there");
+                // Refused, it holds whole or not at all.
+                if !is_left {
+                    plain.delete(series, from, to);
                 }
                 fixture.check(&mut plain);
                 continue;
