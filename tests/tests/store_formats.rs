@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::disk::{Disk, RealDisk};
-use model::{Exemplar, Labels, Matcher, Timestamp};
+use model::{Exemplar, Labels, Matcher, Selection, SeriesSource, Timestamp};
 use pantau_tests::held::{self, Held};
 use pantau_tests::pantau::Collector;
 use pantau_tests::{peers, writer};
@@ -84,6 +84,41 @@ fn a_folder_from_before_the_blocks_is_upgraded_and_loses_nothing() {
 #[test]
 fn a_folder_with_blocks_is_opened_and_loses_nothing() {
     check("store-v1");
+}
+
+/// What of a store are no samples: each histogram's bytes, each exemplar's trace.
+fn beside_samples(store: &Store) -> (Vec<Vec<u8>>, Vec<String>) {
+    let matchers = [Matcher::equal("__name__", "kept_ratio"), Matcher::equal("instance", "node-0")];
+    let all = Selection { matchers: &matchers, start: Timestamp::MIN, end: Timestamp::MAX };
+    let mut set = store.select(&all).expect("the store can be asked");
+    let (mut histograms, mut bytes) = (Vec::new(), Vec::new());
+    while set.advance().expect("the next series can be found") {
+        set.read_histograms(&mut histograms).expect("a series can be read");
+        bytes.extend(histograms.iter().map(|(_, bytes)| bytes.to_vec()));
+    }
+    let exemplars = store.exemplars(&[], Timestamp::MIN, Timestamp::MAX);
+    let traces = exemplars.iter().flat_map(|(_, exemplars)| exemplars);
+    (bytes, traces.map(|one| one.labels.get("trace_id").expect("it has one").to_owned()).collect())
+}
+
+/// `held.txt` knows samples alone.
+#[test]
+fn histograms_and_exemplars_of_a_kept_folder_come_back_too() {
+    let temporary = tempfile::tempdir().expect("a temporary folder");
+    copy(&folder("store-v1"), temporary.path());
+    let options = Options { retention: Duration::from_secs(36_500 * 86_400), ..Options::default() };
+    let newest = Timestamp::from_millis(1_795_404_240_000);
+    let rounds = [99_u32, 199, 299, 399, 499, 599];
+    for start in ["the first start", "the second one"] {
+        let store = Store::open(Arc::new(RealDisk), temporary.path(), options.clone(), Box::new(()), newest)
+            .expect("a kept folder opens");
+        let (histograms, traces) = beside_samples(&store);
+        assert_eq!(histograms, rounds.map(|round| vec![round as u8, 1, 2, 3]), "{start}");
+        // Exemplars go with the part of the journal that brought them.
+        assert_eq!(traces, rounds[4..].iter().map(u32::to_string).collect::<Vec<_>>(), "{start}");
+        while store.compact_all(newest, &mut Unhurried).expect("a merge goes well").blocks_in > 0 {}
+        store.close().expect("an orderly end");
+    }
 }
 
 /// Series of different kinds, late samples, odd bits, deletions, histograms and exemplars, flushed and merged by a clock that is an argument;
