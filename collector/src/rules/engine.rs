@@ -250,6 +250,10 @@ impl Engine {
     /// Begins a pass over the group that is due for longest; `None` where none is, or none can be because the store is not yet there:
     /// what is due waits then, and what goes by is counted as missed.
     pub(super) fn begin(&mut self, now: Timestamp, world: &dyn World) -> Option<Task> {
+        let elapsed = world.elapsed();
+        for have in &mut self.groups {
+            have.schedule.look(elapsed);
+        }
         loop {
             let due = self.groups.iter().enumerate();
             let due = due.filter(|(_, have)| have.here().is_some() && have.schedule.is_due(now));
@@ -257,7 +261,7 @@ impl Engine {
             let source = world.source()?;
             let have = &mut self.groups[index];
             // Nothing where the clock was set back: then it is due later.
-            let Some(due) = have.schedule.due(now) else { continue };
+            let Some(due) = have.schedule.due(now, elapsed) else { continue };
             let Place::Here(group) = &have.place else { continue };
             let mut kept = HashMap::new();
             group.save(&mut kept);

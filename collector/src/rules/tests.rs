@@ -54,6 +54,7 @@ struct Bench {
     roll: Mutex<Roll>,
     writes: Mutex<Vec<usize>>,
     refuses: Mutex<Option<String>>,
+    elapsed: Mutex<Duration>,
 }
 
 /// Memory in which the series `broken` hits upon a mistake of ours.
@@ -121,7 +122,7 @@ impl World for Bench {
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::ZERO
+        *self.elapsed.lock().expect("no panic")
     }
 }
 
@@ -399,6 +400,7 @@ fn passes_that_were_missed_are_counted_and_the_moments_stay() {
     engine.load(specs(DOWN), NO_WAIT, seconds(0));
     run(&mut engine, &world, 10);
     let before = engine.last(0).expect("a pass");
+    *world.elapsed.lock().expect("no panic") = Duration::from_secs(47);
     engine.run_one(before + Duration::from_secs(47), Duration::ZERO, &world).expect("it is due");
     assert_eq!(engine.last(0), Some(before + Duration::from_secs(40)));
     let text = metrics.text();
@@ -408,6 +410,13 @@ fn passes_that_were_missed_are_counted_and_the_moments_stay() {
     );
     assert!(text.contains("prometheus_rule_group_iterations_total{rule_group=\"r.yml;g\"} 5"), "{text}");
     assert!(text.contains("prometheus_rule_evaluations_total{rule_group=\"r.yml;g\"} 2"), "{text}");
+    // The wall clock leaps a day ahead, and no time has passed: nothing was missed.
+    engine.run_one(before + Duration::from_secs(86_400), Duration::ZERO, &world).expect("it is due");
+    let text = metrics.text();
+    assert!(
+        text.contains("prometheus_rule_group_iterations_missed_total{rule_group=\"r.yml;g\"} 3"),
+        "{text}"
+    );
 }
 
 /// Everything that is told up to a time: what, of whom, and when in seconds after the first.
