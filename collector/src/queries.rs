@@ -4,7 +4,7 @@
 //! a query in the log ([`log`]).
 //!
 //! Shares of the machine: requests have `query.concurrent_max` places, and run on threads of low priority ([`workers`]); streams of
-//! remote read have as many of their own; rules need no place: they run on threads of their own (`rules/live.rs`) at the program's own
+//! remote read have as many of their own; rules need no place, but are in the list and the log: they run on threads of their own (`rules/live.rs`) at the program's own
 //! priority, as taking samples in does. A heavy panel then takes what the others leave.
 //!
 //! A query ends early when its time is up, when its client leaves, or when somebody who sees it ends it; what else reads series ends by
@@ -92,6 +92,12 @@ struct Entry {
     killed: Notify,
 }
 
+impl Entry {
+    fn is_counted(&self) -> bool {
+        matches!(self.asked.origin, Origin::Request { .. })
+    }
+}
+
 /// What tickets share with the list.
 struct Shared {
     active: Mutex<BTreeMap<u64, Arc<Entry>>>,
@@ -174,6 +180,11 @@ impl Queries {
 
     /// Enters a query into the list. The [`Client`] stays with who waits for the answer, the [`Ticket`] with the work.
     pub fn begin(&self, asked: Asked) -> (Client, Ticket) {
+        let ticket = self.enter(asked);
+        (Client(Arc::clone(&ticket.entry)), ticket)
+    }
+
+    fn enter(&self, asked: Asked) -> Ticket {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(Entry {
             id,
@@ -185,9 +196,17 @@ impl Queries {
             killed: Notify::new(),
         });
         self.shared.active().insert(id, Arc::clone(&entry));
-        self.shared.metrics.queries_active.inc();
-        let ticket = Ticket { entry: Arc::clone(&entry), shared: Arc::clone(&self.shared), done: false };
-        (Client(entry), ticket)
+        if entry.is_counted() {
+            self.shared.metrics.queries_active.inc();
+        }
+        Ticket { entry, shared: Arc::clone(&self.shared), done: false }
+    }
+
+    /// Enters a rule's query, which runs at once and for which nobody waits. Rules have figures of their own and are not counted here.
+    pub fn begin_rule(&self, asked: Asked) -> Ticket {
+        let ticket = self.enter(asked);
+        ticket.start();
+        ticket
     }
 
     /// Queries that wait or run and that this scope may see, the oldest first.
@@ -315,7 +334,9 @@ impl Ticket {
             (_, Err(why)) if why.starts_with("query timed out") => "timed_out",
             (_, Err(_)) => "refused",
         };
-        self.shared.metrics.queries_ended.with_label_values(&[outcome]).inc();
+        if self.entry.is_counted() {
+            self.shared.metrics.queries_ended.with_label_values(&[outcome]).inc();
+        }
         if self.shared.log.is_open() {
             let waited = self.entry.running.get().map_or_else(
                 || self.entry.began.elapsed(),
@@ -337,7 +358,9 @@ impl Drop for Ticket {
             self.leave(&Ended { outcome: Err(why), samples: None });
         }
         self.shared.active().remove(&self.entry.id);
-        self.shared.metrics.queries_active.dec();
+        if self.entry.is_counted() {
+            self.shared.metrics.queries_active.dec();
+        }
     }
 }
 

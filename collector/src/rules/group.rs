@@ -6,13 +6,14 @@
 //!
 //! Deliberately not here: when (`schedule.rs`, `engine.rs`), what an alert does (`alerts.rs`).
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use alerting::{ActiveAlert, AlertState, Notice, RuleState};
 use model::{Labels, METRIC_NAME, Matcher, SeriesSource, Timestamp};
-use promql::{Options, Value, VectorSample};
+use promql::{Options, Statistics, Value, VectorSample};
 
 use super::alerts::{Alerting, Stepped, Telling};
 use super::engine::{Comeback, GroupView, RuleView};
@@ -22,6 +23,7 @@ use super::silence::{self, Recorders};
 use super::state::{self, Kept};
 use super::world::{Made, Named, Senders, World};
 use crate::mistake;
+use crate::queries::Ended;
 
 /// A group as the settings and its file have it.
 #[derive(Clone, Debug)]
@@ -115,6 +117,8 @@ pub(super) struct Setting<'a> {
     /// The moment that is asked about.
     pub(super) asked_at: Timestamp,
     pub(super) limit: usize,
+    /// What the rule's expression cost.
+    pub(super) cost: Cell<Statistics>,
 }
 
 impl Group {
@@ -262,7 +266,7 @@ impl Group {
             let rule = &mut self.rules[index];
             let rule_began = world.elapsed();
             // Each rule has the whole time of a query.
-            let options = world.options();
+            let (options, ticket) = world.begin(&self.spec, &rule.rule, asked_at);
             let setting = Setting {
                 source: &shared,
                 options: &options,
@@ -271,10 +275,16 @@ impl Group {
                 at,
                 asked_at,
                 limit: self.spec.limit,
+                cost: Cell::default(),
             };
             // A mistake of ours in one rule is that rule's fault: the others are evaluated all the same.
             let made = mistake::caught(|| rule.evaluate(&setting))
                 .unwrap_or_else(|mistake| Err(mistake.to_string()));
+            if let Some(ticket) = ticket {
+                let cost = setting.cost.get();
+                let outcome = made.as_ref().map(|_| &cost).map_err(String::clone);
+                ticket.done(&Ended { outcome, samples: None });
+            }
             rule.fared.at = Some(at);
             rule.fared.took = world.elapsed().saturating_sub(rule_began);
             pass.evaluated += 1;
@@ -370,6 +380,7 @@ fn ask(rule: &Rule, setting: &Setting<'_>) -> Result<Vec<VectorSample>, String> 
     let answer =
         promql::instant_parsed(setting.source, &rule.expr, &rule.text, setting.asked_at, setting.options)
             .map_err(|error| error.to_string())?;
+    setting.cost.set(answer.statistics);
     match answer.value {
         Value::Vector(samples) => Ok(samples),
         Value::Scalar { timestamp, value } => {

@@ -22,6 +22,7 @@ use wire::negotiate::Message;
 use wire::v1::Writer;
 
 use super::engine::{Comeback, Done, Engine, Task};
+use super::file::Rule;
 use super::group::Spec;
 use super::metrics::Figures;
 use super::state::Saved;
@@ -29,6 +30,8 @@ use super::world::{Made, Named, Senders, World};
 use super::{Config, RuleFile};
 use crate::ingest::{Origin, Request, Stamp};
 use crate::mistake;
+use crate::queries::{self, Asked, Ticket};
+use crate::scope::Scope;
 use crate::settings::Checked;
 use crate::state::{App, AppState, now};
 
@@ -280,6 +283,22 @@ impl World for Live {
             interrupt: Some(Arc::new(move || (Instant::now() > deadline).then_some(Interrupt::TimedOut))),
             ..Options::default()
         }
+    }
+
+    fn begin(&self, spec: &Spec, rule: &Rule, at: Timestamp) -> (Options, Option<Ticket>) {
+        let mut options = self.options();
+        let timeout = self.state.settings.load().query.timeout.get();
+        let ticket = self.state.queries.begin_rule(Asked {
+            query: rule.text.clone(),
+            start: at,
+            end: at,
+            step: Duration::ZERO,
+            timeout,
+            scope: Scope::everything(),
+            origin: queries::Origin::Rule { file: spec.file.clone(), group: spec.name.clone() },
+        });
+        options.interrupt = Some(ticket.interrupt(Instant::now() + timeout));
+        (options, Some(ticket))
     }
 
     fn named(&self) -> Named {

@@ -6,6 +6,10 @@ use std::time::Duration;
 use model::{Histogram, Labels, SeriesSource, Timestamp, stale_nan};
 use promql::Options;
 
+use super::file::Rule;
+use super::group::Spec;
+use crate::queries::Ticket;
+
 /// A value that a rule made.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Made {
@@ -57,6 +61,11 @@ pub(super) trait World: Send + Sync {
 
     /// Bounds of one rule's query.
     fn options(&self) -> Options;
+
+    /// Begins a rule's queries at a moment: their bounds, and where there is a list of queries that run, the entry in it.
+    fn begin(&self, _: &Spec, _: &Rule, _: Timestamp) -> (Options, Option<Ticket>) {
+        (self.options(), None)
+    }
 
     /// How the collector is named outside.
     fn named(&self) -> Named;

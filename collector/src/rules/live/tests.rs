@@ -268,3 +268,39 @@ fn a_collector_that_was_away_resolves_nothing_when_it_comes_back() {
     let told = [NoticeKind::Firing, NoticeKind::Unknown, NoticeKind::Resolved];
     assert_eq!(bench.told_kinds("Down a"), told);
 }
+
+#[test]
+fn a_rule_that_runs_is_in_the_list_of_queries_and_can_be_ended() {
+    let bench = Bench::new();
+    let file = RuleFile::parse(RULES, std::path::Path::new("r.yml")).expect("good rules");
+    let spec = specs(&Config::default(), vec![file]).remove(0);
+    let queries = &bench.state.queries;
+    let (options, ticket) = bench.world.begin(&spec, &spec.rules[1], at(30));
+    let ticket = ticket.expect("it is entered");
+    let active = queries.active(&Scope::everything());
+    let [rule] = active.as_slice() else { panic!("{active:?}") };
+    let origin = queries::Origin::Rule { file: "r.yml".into(), group: "g".into() };
+    assert_eq!((rule.asked.query.as_str(), &rule.asked.origin), ("up == 0", &origin));
+    assert!(rule.is_running && rule.asked.start == at(30));
+    let kudus = Scope::new(vec!["33.19".parse().expect("a code")], Vec::new());
+    assert!(queries.active(&kudus).is_empty(), "its expression names what others may not know");
+    assert!(!queries.kill(rule.id, &kudus));
+    let ask = || {
+        let source = bench.world.source().expect("there is a store");
+        promql::instant(&*source, "up == 0", at(30), &options).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(ask(), Ok(()));
+    assert!(queries.kill(rule.id, &Scope::everything()));
+    assert_eq!(ask(), Err(promql::QueryError::from(Interrupt::Canceled).to_string()));
+    drop(ticket);
+    assert!(queries.active(&Scope::everything()).is_empty());
+    assert_eq!(bench.state.metrics.queries_active.get(), 0, "requests alone are counted there");
+}
+
+#[test]
+fn rules_that_ran_are_in_the_list_no_more() {
+    let mut bench = Bench::new();
+    bench.go(0, 120, Some(DOWN_AND_WELL));
+    assert!(!bench.alerts().is_empty());
+    assert!(bench.state.queries.active(&Scope::everything()).is_empty());
+}
