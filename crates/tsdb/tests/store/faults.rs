@@ -1,6 +1,7 @@
 //! A disk that fails at every single operation: what was acknowledged is there afterwards, once, and so is its attachment.
 
 use journal::disk::pretend::{Fault, PretendDisk};
+use model::{Columns, Selection, SeriesSource, SourceError, Timestamp};
 use tsdb::{Options, Store, Unhurried, WriteError};
 
 use crate::fixture::{Ledger, Plain, T0, at, delete, open, read_all, small, write};
@@ -217,4 +218,36 @@ fn a_failed_fsync_ends_writing_and_not_reading() {
     }
     assert_eq!(read_all(&store), before);
     assert!(store.stats().journal.poisoned.is_some());
+}
+
+#[test]
+fn a_read_that_ends_early_is_an_error_and_never_an_answer_with_holes() {
+    let (disk, mut ran) = (PretendDisk::new(), Ran::default());
+    script(&disk, &mut ran, 0);
+    let (store, _) =
+        open(&disk, &Options { cache_bytes_max: 1 << 20, ..options() }, at(0)).expect("it opens");
+    let everything = Selection { matchers: &[], start: Timestamp::MIN, end: Timestamp::MAX };
+    let count = || -> Result<usize, SourceError> {
+        let (mut set, mut columns, mut samples) = (store.select(&everything)?, Columns::default(), 0);
+        while set.advance()? {
+            set.read(&mut columns)?;
+            samples += columns.len();
+        }
+        Ok(samples)
+    };
+    // The round without faults fills the cache, and the next one has nothing left to read.
+    let whole = loop {
+        disk.fail_from(disk.operations(), Fault::ShortRead);
+        let before = disk.faults_fired();
+        let answer = count();
+        disk.heal();
+        match answer {
+            Ok(samples) if disk.faults_fired() == before => break samples,
+            Ok(_) => panic!("a short read was taken for the whole"),
+            Err(error) => assert!(error.to_string().contains("less than the file holds"), "{error}"),
+        }
+        count().expect("the next reader finds everything");
+    };
+    assert!(whole > 0 && disk.faults_fired() > 0);
+    assert_eq!(read_all(&store).len(), whole);
 }
