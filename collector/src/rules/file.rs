@@ -5,18 +5,22 @@
 //!
 //! Deliberately not here: whether an expression finds anything.
 //!
-//! Limits: those of `settings` (4 MiB and 250,000 values a file) and of `promql`.
+//! Limits: those of `settings` (4 MiB and 250,000 values a file) and of `promql`; [`PATTERN_BYTES_MAX`] for the regular expressions of a
+//! file together, so that two thousand heavy ones do not fill the memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::METRIC_NAME;
+use model::{METRIC_NAME, PatternRoom};
 use promql::Expr;
 use serde::Deserialize;
 use settings::{Place, Placed, SettingsError, Source, Span};
 use template::Template;
+
+/// Bytes that the compiled regular expressions of a file may take: tens of thousands of usual ones.
+const PATTERN_BYTES_MAX: usize = 128 << 20;
 
 /// A file with its groups.
 #[derive(Clone, Debug)]
@@ -121,17 +125,17 @@ struct RawRule {
 impl RuleFile {
     /// Reads a file; every mistake in it otherwise, never none.
     pub fn read(path: &Path) -> Result<Self, Vec<SettingsError>> {
-        Self::from_source(path, &Source::read(path).map_err(|error| vec![error])?)
+        Self::from_source(path, &Source::read(path).map_err(|error| vec![error])?, room())
     }
 
     /// Reads a text; `path` stands for the file.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<SettingsError>> {
-        Self::from_source(path, &Source::new(text, path.display().to_string()))
+        Self::from_source(path, &Source::new(text, path.display().to_string()), room())
     }
 
-    fn from_source(path: &Path, source: &Source) -> Result<Self, Vec<SettingsError>> {
+    fn from_source(path: &Path, source: &Source, room: PatternRoom) -> Result<Self, Vec<SettingsError>> {
         let raw: RawFile = source.parse().map_err(|error| vec![error])?;
-        let mut faults = Faults { name: source.name(), found: Vec::new() };
+        let mut faults = Faults { name: source.name(), room, found: Vec::new() };
         let mut names = BTreeSet::new();
         let mut groups = Vec::new();
         for group in raw.groups.unwrap_or_default() {
@@ -157,9 +161,14 @@ impl RuleFile {
     }
 }
 
+fn room() -> PatternRoom {
+    PatternRoom::of_file(PATTERN_BYTES_MAX)
+}
+
 /// What was found wrong so far.
 struct Faults<'a> {
     name: &'a str,
+    room: PatternRoom,
     found: Vec<SettingsError>,
 }
 
@@ -184,11 +193,12 @@ fn read_group(raw: Placed<RawGroup>, faults: &mut Faults<'_>, names: &mut BTreeS
     });
     let mut rules = Vec::new();
     for (index, rule) in raw.rules.unwrap_or_default().into_iter().enumerate() {
-        if let Some(rule) = read_rule(rule, &shared, &mut |place, rule_name, why| {
+        let mut room = std::mem::take(&mut faults.room);
+        let read = read_rule(rule, &shared, &mut room, &mut |place, rule_name, why| {
             faults.add(place, format!("group {name:?}, rule {}, {rule_name:?}: {why}", index + 1));
-        }) {
-            rules.push(Arc::new(rule));
-        }
+        });
+        faults.room = room;
+        rules.extend(read.map(Arc::new));
     }
     Group {
         name,
@@ -226,7 +236,12 @@ fn read_texts(raw: Texts, mut fault: impl FnMut(Place, TextFault)) -> BTreeMap<S
 
 type Fault<'f> = &'f mut dyn FnMut(Place, &str, String);
 
-fn read_rule(raw: Placed<RawRule>, shared: &BTreeMap<String, String>, fault: Fault<'_>) -> Option<Rule> {
+fn read_rule(
+    raw: Placed<RawRule>,
+    shared: &BTreeMap<String, String>,
+    room: &mut PatternRoom,
+    fault: Fault<'_>,
+) -> Option<Rule> {
     let (place, raw) = (raw.place, raw.value);
     let given = |text: &Option<Placed<String>>| text.clone().filter(|text| !text.value.is_empty());
     let (record, alert) = (given(&raw.record), given(&raw.alert));
@@ -249,7 +264,7 @@ fn read_rule(raw: Placed<RawRule>, shared: &BTreeMap<String, String>, fault: Fau
             wrong(place, "field 'expr' must be set in rule".to_owned());
             None
         }
-        Some(text) => promql::parse(&text.value)
+        Some(text) => promql::parse_within(room, &text.value)
             .map_err(|error| wrong(text.place, format!("could not parse expression: {error}")))
             .ok(),
     };
@@ -405,6 +420,26 @@ mod tests {
             &["r.yml:4:5: group \"g\", rule 1, \"a\": annotation \"b\": "],
         );
         refused("  - {expr: up}\n  - {alert: b}\n", &["r.yml:4:5: ", "r.yml:5:5: "]);
+    }
+
+    #[test]
+    fn heavy_regular_expressions_of_a_file_share_a_room() {
+        let check = |pattern: &str, expected: bool| {
+            let rule = |n| format!("  - {{record: 'r{n}', expr: 'up{{a=~\"{pattern}\"}}'}}\n");
+            let rules: String = (0..100).map(rule).collect();
+            let source = Source::new(format!("groups:\n- name: g\n  rules:\n{rules}"), "r.yml");
+            let read = RuleFile::from_source(Path::new("r.yml"), &source, PatternRoom::of_file(2 << 20));
+            let why = read.map(|_| ()).map_err(|errors| errors[0].to_string());
+            assert_eq!(why.is_ok(), expected, "{pattern}: {why:?}");
+            if let Err(why) = why {
+                assert!(
+                    why.starts_with("r.yml:") && why.contains("of one file take more than 2 MiB"),
+                    "{why}"
+                );
+            }
+        };
+        check("a|b", true);
+        check("[a-z]{1,1000}", false);
     }
 
     #[test]

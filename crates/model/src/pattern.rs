@@ -11,12 +11,17 @@ use regex::{Error, Regex, RegexBuilder};
 /// The bound with which a pattern is tried first, which is then doubled. A pattern of a few words takes some KiB, one that lists a
 /// thousand hosts about 2 MiB.
 const FIRST_BYTES: usize = 64 << 10;
+/// The same for the patterns of a file.
+const FIRST_BYTES_OF_FILE: usize = 4 << 10;
 
 /// What is left for the patterns of a request.
 #[derive(Clone, Debug)]
 pub struct PatternRoom {
     bytes: usize,
     left: usize,
+    first: usize,
+    /// Whose patterns they are, for who has too many.
+    owner: &'static str,
 }
 
 impl Default for PatternRoom {
@@ -33,16 +38,23 @@ impl PatternRoom {
 
     /// Room of so many bytes, for patterns that are compiled before their request has its turn.
     pub fn of(bytes: usize) -> Self {
-        Self { bytes, left: bytes }
+        Self { bytes, left: bytes, first: FIRST_BYTES, owner: "one request" }
+    }
+
+    /// Room of so many bytes for a file, which may have very many small patterns: their size is looked at more closely, which takes more
+    /// time.
+    pub fn of_file(bytes: usize) -> Self {
+        Self { bytes, left: bytes, first: FIRST_BYTES_OF_FILE, owner: "one file" }
     }
 
     /// Compiles a pattern as it stands, and takes the room that it needs.
     pub(crate) fn compile(&mut self, pattern: &str) -> Result<Regex, String> {
-        let mut size = FIRST_BYTES;
+        let mut size = self.first;
         loop {
             if size > self.left {
                 return Err(format!(
-                    "the regular expressions of one request take more than {} MiB: use fewer or simpler ones",
+                    "the regular expressions of {} take more than {} MiB: use fewer or simpler ones",
+                    self.owner,
                     self.bytes >> 20
                 ));
             }
@@ -83,6 +95,18 @@ mod tests {
         let mut room = PatternRoom::default();
         let fits = (0..100).filter(|_| room.compile(&hosts.join("|")).is_ok()).count();
         assert!(fits >= 20, "a board asks with such a list some ten times in one query: {fits}");
+    }
+
+    #[test]
+    fn a_file_has_room_for_many_small_ones_and_few_heavy_ones() {
+        let mut room = PatternRoom::of_file(8 << 20);
+        let small = (0..5000).take_while(|_| room.compile("a|b").is_ok()).count();
+        assert_eq!(small, 2048, "4 KiB each");
+        assert!(room.compile("a|b").expect_err("full").contains("of one file take more than 8 MiB"));
+        let mut room = PatternRoom::of_file(8 << 20);
+        let heavy = "[a-z]{1,200}".repeat(10);
+        let fit = (0..1000).take_while(|_| room.compile(&heavy).is_ok()).count();
+        assert!((1..200).contains(&fit), "{fit}");
     }
 
     #[test]

@@ -58,6 +58,15 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     parse_with(text, Features::default())
 }
 
+/// Reads one of several expressions, whose patterns share the room for what they are compiled to.
+pub fn parse_within(room: &mut PatternRoom, text: &str) -> Result<Expr, ParseError> {
+    let mut parser = Parser::new(text, Features::default())?;
+    std::mem::swap(&mut parser.room, room);
+    let expr = parser.whole().map_err(|fault| fault.place(text));
+    *room = parser.room;
+    expr
+}
+
 /// Reads an expression with chosen features.
 pub fn parse_with(text: &str, features: Features) -> Result<Expr, ParseError> {
     let mut parser = Parser::new(text, features)?;
