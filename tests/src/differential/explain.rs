@@ -109,6 +109,7 @@ const RULES: &[Rule] = &[
     Rule { name: "several of one side, though a filter leaves one", explains: filtered_many },
     Rule { name: "series of the same labels at different times are one", explains: joined },
     Rule { name: "a subquery without a step answers with the next one", explains: step_after_window },
+    Rule { name: "buckets apart by rounding alone are one (#13153)", explains: small_deltas },
     Rule { name: "labels out of last digits", explains: last_digits_as_labels },
     Rule { name: "last digits of large numbers", explains: last_digits_grown },
     Rule { name: "logarithms of the smallest numbers in Go 1.19", explains: logarithm_of_least },
@@ -324,16 +325,39 @@ fn parts_round(place: &Place, servers: &dyn Servers) -> bool {
 /// them, of the largest number that went in. Aggregations add up in an order of their own; all others must have been given numbers
 /// that differ.
 fn last_digits_grown(place: &Place, servers: &dyn Servers) -> bool {
-    let adds = ["sum", "avg", "stddev"];
+    let adds = ["sum", "avg", "stddev", "sum_over_time", "avg_over_time", "stddev_over_time"];
     let cancels = ["+", "-", "%", "sin", "cos", "tan"];
     if !(is(place, &adds) || is(place, &cancels) && parts_round(place, servers)) {
         return false;
     }
     let values =
         |(part, when): (&Query, When)| servers.ask(part, when).0.values_by_time().into_values().flatten();
-    let all = place.query.parts(place.when).into_iter().flat_map(values).filter(|value| value.is_finite());
+    let all = place.query.parts(place.when).into_iter().flat_map(questions).flat_map(values);
+    let all = all.filter(|value| value.is_finite());
     let largest = all.fold(0.0, |largest: f64, value| largest.max(value.abs()));
     values_differ(place, |ours, theirs| (ours - theirs).abs() <= LAST_DIGITS * largest)
+}
+
+/// How a part is asked for: a window is of one time.
+fn questions((part, when): (&Query, When)) -> Vec<(&Query, When)> {
+    match part.kind() {
+        Type::Matrix => when.times().into_iter().map(|at| (part, When::Instant(at))).collect(),
+        _ => vec![(part, when)],
+    }
+}
+
+/// Prometheus 3 takes buckets for the same that differ by less than 1e-12 of both; 2.42 goes to the bucket that such a difference points at.
+fn small_deltas(place: &Place, servers: &dyn Servers) -> bool {
+    let Query::Call("histogram_quantile", arguments) = &place.query else { return false };
+    let (ours, theirs) = servers.ask(&arguments[1], place.when);
+    let is_small = |pair: &[f64]| pair[0] < pair[1] && pair[1] - pair[0] < 1e-12 * (pair[0] + pair[1]);
+    let has_small = |answer: Answer| {
+        answer.values_by_time().into_values().any(|mut values| {
+            values.sort_by(f64::total_cmp);
+            values.windows(2).any(is_small)
+        })
+    };
+    has_small(ours) || has_small(theirs)
 }
 
 /// Some of the last binary digits.
@@ -363,11 +387,15 @@ fn same_at_each_time(place: &Place, servers: &dyn Servers) -> bool {
     matches!(place.when, When::Range { .. }) && place.when.times().into_iter().all(same)
 }
 
-/// Go 1.19's logarithm, in assembler on amd64, takes numbers below 2.2e-308 for some 2.2e-308.
+/// Go 1.19's logarithm, in assembler on amd64, takes numbers below 2.2e-308 for some 1e-308.
 fn logarithm_of_least(place: &Place, _: &dyn Servers) -> bool {
-    let least = f64::MIN_POSITIVE.ln();
-    is(place, &["ln"])
-        && values_differ(place, |ours, theirs| ours < least && theirs > ours && theirs < least + 1.0)
+    let least = match place.query.name() {
+        "ln" => f64::MIN_POSITIVE.ln(),
+        "log2" => f64::MIN_POSITIVE.log2(),
+        "log10" => f64::MIN_POSITIVE.log10(),
+        _ => return false,
+    };
+    values_differ(place, |ours, theirs| ours < least && theirs > ours && theirs < least + 1.0)
 }
 
 /// The order of a Go map decides, here or in a part: the same question has several answers.
