@@ -30,12 +30,14 @@ mod series;
 mod shown;
 mod statistics;
 mod status;
+mod switches;
 mod targets;
 #[cfg(test)]
 mod tests;
 pub(crate) mod time;
 
 pub(crate) use params::takes_gzip;
+pub use switches::Switches;
 
 use std::sync::Arc;
 
@@ -65,6 +67,8 @@ pub struct Config {
     pub series_max: usize,
     /// Queries that run at once; others wait their turn within their own time. Default 8.
     pub concurrent_max: usize,
+    /// Parts of the language that Prometheus has behind feature flags, by its names: `[promql-duration-expr]`. None by default.
+    pub features: Switches,
 }
 
 impl Default for Config {
@@ -76,6 +80,7 @@ impl Default for Config {
             memory_max: None,
             series_max: 1_000_000,
             concurrent_max: 8,
+            features: Switches::default(),
         }
     }
 }

@@ -17,16 +17,17 @@ pub(super) async fn exemplars(
     Extension(turns): Extension<Turns>,
     params: Params,
 ) -> Response {
-    let (timeout, gzip) = (state.settings.load().query.timeout, params.gzip);
+    let (config, gzip) = (state.settings.load().query, params.gzip);
     let run = async {
         let (start, end) = (params.time("start", Timestamp::MIN)?, params.time("end", Timestamp::MAX)?);
         if end < start {
             return Err(ApiError::BadData("end timestamp must not be before start timestamp".into()));
         }
-        let deadline = tokio::time::Instant::now() + timeout.get();
+        let deadline = tokio::time::Instant::now() + config.timeout.get();
         in_turn(&turns, deadline, move |_| {
-            let query = promql::parse(params.get("query").unwrap_or_default())
-                .map_err(|error| ApiError::BadData(error.to_string()))?;
+            let query =
+                promql::parse_with(params.get("query").unwrap_or_default(), config.features.features())
+                    .map_err(|error| ApiError::BadData(error.to_string()))?;
             let found = reader.exemplars(query.selectors(), start, end)?;
             Ok(reply::success_with(&[], &[], gzip, |out| push(out, &found)))
         })

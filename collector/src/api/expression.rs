@@ -47,12 +47,13 @@ async fn answer(
     params: Params,
     write: impl FnOnce(&Expr) -> Result<String, ApiError> + Send + 'static,
 ) -> Response {
-    let gzip = params.gzip;
+    let (config, gzip) = (state.settings.load().query, params.gzip);
     let work = move |_: &_| {
         let query = params.get("query").unwrap_or_default();
-        let expr = promql::parse(query).map_err(|error| ApiError::parameter("query", error))?;
+        let expr = promql::parse_with(query, config.features.features())
+            .map_err(|error| ApiError::parameter("query", error))?;
         Ok(reply::success(&write(&expr)?, gzip))
     };
-    let deadline = tokio::time::Instant::now() + state.settings.load().query.timeout.get();
+    let deadline = tokio::time::Instant::now() + config.timeout.get();
     in_turn(turns, deadline, work).await.unwrap_or_else(|error| error.response(gzip))
 }

@@ -138,6 +138,7 @@ async fn run(
         interrupt: Some(ticket.interrupt(deadline)),
         counts_samples: told != Told::Nothing || turns.0.logs(),
         threads: turns.1.clone(),
+        features: config.features.features(),
         ..Options::default()
     };
     let work = move |_: &Patience| {

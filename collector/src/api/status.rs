@@ -64,7 +64,7 @@ pub(super) async fn flags(Viewer(scope): Viewer, State(state): State<AppState>, 
     let file = settings.file().map(path).unwrap_or_default();
     let data = json!({
         "config.file": file,
-        "enable-feature": "exemplar-storage,promql-experimental-functions",
+        "enable-feature": query.features.names(),
         "query.lookback-delta": query.lookback.to_string(),
         "query.max-concurrency": query.concurrent_max.to_string(),
         "query.max-samples": query.samples_max.to_string(),

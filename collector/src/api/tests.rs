@@ -22,9 +22,14 @@ struct Served {
 impl Served {
     /// A collector without inputs whose store holds `up` of two targets and a counter, newest sample at `at`.
     async fn start(at: Timestamp) -> Self {
+        Self::start_with("", at).await
+    }
+
+    /// The same with more settings.
+    async fn start_with(more: &str, at: Timestamp) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let text = "listen: 127.0.0.1:0\nagent: {inputs: {host: {enabled: false}}}\n";
-        let settings = Checked::parse(text, "test.yaml", folder.path()).expect("good settings");
+        let text = format!("listen: 127.0.0.1:0\nagent: {{inputs: {{host: {{enabled: false}}}}}}\n{more}");
+        let settings = Checked::parse(&text, "test.yaml", folder.path()).expect("good settings");
         let collector = Collector::start(settings, None).await.expect("a collector starts");
         let router = router(&collector.state);
         let served = Self { collector, router, _folder: folder };
@@ -171,6 +176,26 @@ async fn expressions_are_formatted_and_taken_apart() {
         r#"{"status":"success","data":{"bool":true,"lhs":{"type":"numberLiteral","val":"1"},"matching":null,"op":">","rhs":{"type":"numberLiteral","val":"2"},"type":"binaryExpr"}}"#,
     );
     served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn experimental_parts_of_the_language_have_switches() {
+    let at = whole_second();
+    let expression = "count_over_time(requests_total%5B20s%2B20s%5D)";
+    let asked = format!("/api/v1/query?query={expression}&time={}", at.as_millis() / 1000);
+    let plain = Served::start(at).await;
+    let (status, text) = plain.get(&asked).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{text}");
+    assert!(text.contains("not enabled"), "{text}");
+    plain.stop().await;
+    let switched = Served::start_with("query: {features: [promql-duration-expr]}\n", at).await;
+    let (status, text) = switched.get(&asked).await;
+    assert!(status == StatusCode::OK && text.contains("\"3\"]"), "{text}");
+    let (status, text) = switched.get("/api/v1/format_query?query=a%5B1m%2B1m%5D").await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let (_, flags) = switched.get("/api/v1/status/flags").await;
+    assert!(flags.contains("promql-duration-expr"), "{flags}");
+    switched.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -279,6 +279,7 @@ impl World for Live {
         Options {
             lookback: query.lookback.get(),
             samples_max: query.samples_max,
+            features: query.features.features(),
             series_max: query.series_max,
             interrupt: Some(Arc::new(move || (Instant::now() > deadline).then_some(Interrupt::TimedOut))),
             ..Options::default()

@@ -75,9 +75,15 @@ impl Saved {
     /// Reads the file; `None`, said in the log, where it cannot be used.
     pub(super) fn read(disk: &dyn Disk, data: &Path) -> Option<Self> {
         let path = path_in(data);
-        let read = journal::files::read(disk, &path, FILE_BYTES_MAX).map_err(|error| error.to_string());
-        match read.and_then(|bytes| bytes.map(|bytes| Self::from_bytes(&bytes)).transpose()) {
-            Ok(saved) => saved,
+        let bytes = match journal::files::read(disk, &path, FILE_BYTES_MAX) {
+            Ok(bytes) => bytes?,
+            Err(error) => {
+                tracing::warn!("cannot read {}: {error}; alerts begin anew", path.display());
+                return None;
+            }
+        };
+        match Self::from_bytes(&bytes) {
+            Ok(saved) => Some(saved),
             Err(why) => {
                 let kept = set_aside(disk, &path);
                 tracing::warn!("cannot read {}: {why}; alerts begin anew; {kept}", path.display());
