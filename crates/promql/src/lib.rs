@@ -37,7 +37,8 @@ pub use function::{Arity, Function};
 pub use number::{format_plain, format_value, push_value};
 pub use options::{Features, InterruptCheck, Options, Threads};
 pub use parse::{
-    ParseError, REGEX_COUNT_MAX, check_length, parse, parse_matchers, parse_matchers_within, parse_with, parse_within,
+    ParseError, REGEX_COUNT_MAX, check_length, parse, parse_matchers, parse_matchers_within, parse_with,
+    parse_within,
 };
 pub use value::{Answer, MatrixSeries, Statistics, Value, VectorSample};
 
