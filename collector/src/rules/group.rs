@@ -98,6 +98,8 @@ pub(super) struct Running {
 pub(super) struct Group {
     pub(super) spec: Arc<Spec>,
     pub(super) rules: Vec<Running>,
+    /// By which their states are found again, in the same order.
+    numbers: Vec<u128>,
     repeated: Arc<Repeated>,
     /// Series of rules that are no more: they end with the next pass.
     ended: HashSet<Labels>,
@@ -139,7 +141,8 @@ impl Group {
             lost.adopt(gone.alerting.map(Alerting::into_lost).unwrap_or_default());
         }
         let repeated = Arc::new(Repeated::new(spec.rules.iter().map(|rule| &rule.expr)));
-        Self { spec, rules, repeated, ended, lost, last }
+        let numbers = numbers(&spec);
+        Self { spec, rules, numbers, repeated, ended, lost, last }
     }
 
     /// Series and alerts that end with it.
@@ -212,7 +215,7 @@ impl Group {
 
     /// What survives a restart, by the rules' numbers.
     pub(super) fn save(&self, kept: &mut HashMap<u128, Kept>) {
-        for (number, rule) in self.numbers().into_iter().zip(&self.rules) {
+        for (number, rule) in self.numbers.iter().copied().zip(&self.rules) {
             if let Some(alerting) = rule.alerting.as_ref().filter(|alerting| alerting.is_worth_keeping()) {
                 kept.insert(number, alerting.save());
             }
@@ -227,22 +230,12 @@ impl Group {
         comeback: Comeback,
         now: Timestamp,
     ) {
-        for (number, rule) in self.numbers().into_iter().zip(&mut self.rules) {
-            if let Some((alerting, kept)) = rule.alerting.as_mut().zip(kept.remove(&number)) {
+        for (number, rule) in self.numbers.iter().zip(&mut self.rules) {
+            if let Some((alerting, kept)) = rule.alerting.as_mut().zip(kept.remove(number)) {
                 alerting.restore(kept, stopped_at, comeback, now);
                 rule.live = alerting.series(stopped_at).into_iter().map(|made| made.labels).collect();
             }
         }
-    }
-
-    fn numbers(&self) -> Vec<u128> {
-        let mut twins: HashMap<u128, usize> = HashMap::new();
-        let mut number = |rule: &Running| {
-            let twin = twins.entry(state::number(&self.spec, &rule.rule, 0)).or_default();
-            *twin += 1;
-            state::number(&self.spec, &rule.rule, *twin - 1)
-        };
-        self.rules.iter().map(&mut number).collect()
     }
 
     /// Evaluates every rule at a moment.
@@ -316,6 +309,17 @@ impl Group {
             }
         }
     }
+}
+
+/// A number for each rule, also where two are the same.
+fn numbers(spec: &Spec) -> Vec<u128> {
+    let mut twins: HashMap<u128, usize> = HashMap::new();
+    let mut number = |rule: &Arc<Rule>| {
+        let twin = twins.entry(state::number(spec, rule, 0)).or_default();
+        *twin += 1;
+        state::number(spec, rule, *twin - 1)
+    };
+    spec.rules.iter().map(&mut number).collect()
 }
 
 /// Whether the state of a rule is that of another one: it was not changed, but for how long its alerts wait and what they say.

@@ -16,7 +16,7 @@ use alerting::Notice;
 use anyhow::Context as _;
 use journal::disk::RealDisk;
 use model::{Labels, SeriesSource, Timestamp};
-use promql::{Interrupt, Options};
+use promql::{Interrupt, InterruptCheck, Options};
 use tokio::runtime::Handle;
 use wire::negotiate::Message;
 use wire::v1::Writer;
@@ -268,6 +268,18 @@ struct Live {
     began: Instant,
 }
 
+/// Bounds of one rule's query.
+fn options(query: &crate::api::Config, interrupt: InterruptCheck) -> Options {
+    Options {
+        lookback: query.lookback.get(),
+        samples_max: query.samples_max,
+        features: query.features.features(),
+        series_max: query.series_max,
+        interrupt: Some(interrupt),
+        ..Options::default()
+    }
+}
+
 impl World for Live {
     fn source(&self) -> Option<Arc<dyn SeriesSource>> {
         self.state.storage().map(|storage| Arc::clone(storage) as Arc<dyn SeriesSource>)
@@ -276,19 +288,12 @@ impl World for Live {
     fn options(&self) -> Options {
         let query = self.state.settings.load().query;
         let deadline = Instant::now() + query.timeout.get();
-        Options {
-            lookback: query.lookback.get(),
-            samples_max: query.samples_max,
-            features: query.features.features(),
-            series_max: query.series_max,
-            interrupt: Some(Arc::new(move || (Instant::now() > deadline).then_some(Interrupt::TimedOut))),
-            ..Options::default()
-        }
+        options(&query, Arc::new(move || (Instant::now() > deadline).then_some(Interrupt::TimedOut)))
     }
 
     fn begin(&self, spec: &Spec, rule: &Rule, at: Timestamp) -> (Options, Option<Ticket>) {
-        let mut options = self.options();
-        let timeout = self.state.settings.load().query.timeout.get();
+        let query = self.state.settings.load().query;
+        let timeout = query.timeout.get();
         let ticket = self.state.queries.begin_rule(Asked {
             query: rule.text.clone(),
             start: at,
@@ -298,8 +303,8 @@ impl World for Live {
             scope: Scope::everything(),
             origin: queries::Origin::Rule { file: spec.file.clone(), group: spec.name.clone() },
         });
-        options.interrupt = Some(ticket.interrupt(Instant::now() + timeout));
-        (options, Some(ticket))
+        let interrupt = ticket.interrupt(Instant::now() + timeout);
+        (options(&query, interrupt), Some(ticket))
     }
 
     fn named(&self) -> Named {
