@@ -55,7 +55,7 @@ pub struct Outbox {
     shared: Arc<Shared>,
     /// One `append` at a time: numbers have no gaps. What the disk did not take and is tried again.
     turn: Mutex<Unkept>,
-    /// Where each receiver stands.
+    /// Where each receiver stands on disk.
     positions: Mutex<HashMap<String, Position>>,
 }
 
@@ -373,10 +373,11 @@ impl Reading {
     pub fn done(&mut self, number: u64) -> Result<(), JournalError> {
         self.done = Some(number);
         let at = self.reader.position();
+        // A segment goes only when no cursor on disk stands in it: after a restart it would be asked for again.
+        self.outbox.keep(&self.receiver, at, number)?;
         if let Some(position) = lock(&self.outbox.positions).get_mut(&self.receiver) {
             *position = at;
         }
-        self.outbox.keep(&self.receiver, at, number)?;
         self.outbox.remove_delivered();
         Ok(())
     }

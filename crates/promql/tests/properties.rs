@@ -617,3 +617,19 @@ fn extreme_times_are_no_danger() {
         }
     }
 }
+
+/// Found by random queries beside Prometheus 2.42: metric names go before the results of a group are told apart.
+#[test]
+fn it_is_the_labels_of_group_left_that_fail_to_tell_results_apart() {
+    let mut store = Store::default();
+    for (name, value) in [("a", 1.0), ("b", 2.0), ("limit", 3.0)] {
+        store.insert(&Labels::from_pairs([("__name__", name), ("site", "s")]), 0, value);
+    }
+    let text = "{__name__=~\"a|b\"} * on (site) group_left () limit";
+    let check = |delayed: bool, expected: &str| {
+        let answer = promql::instant(&store, text, time(0), &options(delayed));
+        assert_eq!(answer.expect_err("two of one label set").to_string(), expected);
+    };
+    check(false, "multiple matches for labels: grouping labels must ensure unique matches");
+    check(true, "vector cannot contain metrics with the same labelset");
+}

@@ -67,6 +67,11 @@ impl<'q> Plan<'q> {
         self.binary.matching.group == Group::None
     }
 
+    /// Metric names go before several results of one group are told apart, so that it is the labels of `group_left` that fail to.
+    fn drops_at_once(&self, query: &Query<'_>) -> bool {
+        !self.is_one_to_one() && drops_name(self.binary) && !query.options.features.delayed_name_removal
+    }
+
     /// What the operator makes of two sides, if anything.
     fn value(&self, query: &Query<'_>, many: Held<'_>, one: Held<'_>) -> Option<Point> {
         let (a, b) = if self.swapped { (one, many) } else { (many, one) };
@@ -115,7 +120,7 @@ impl<'q> Query<'q> {
         }
         let all = output.merger.finish();
         let stream: Stream<'q> = Box::new(all.into_iter().map(Ok));
-        if drops_name(binary) { self.drop_names(stream, false) } else { Ok(stream) }
+        if drops_name(binary) { self.drop_names(stream, plan.drops_at_once(self)) } else { Ok(stream) }
     }
 
     fn one_side(&'q self, plan: &Plan<'q>) -> Result<(Groups<OneSide>, Option<Duplicate>)> {
@@ -285,6 +290,8 @@ impl Output<'_, '_> {
     }
 
     fn add(&mut self, labels: Labels, drop_name: bool, points: Column) -> Result<()> {
+        let goes = self.plan.drops_at_once(self.query);
+        let labels = if goes { self.query.without_name(&labels) } else { labels };
         let named = labels.get(METRIC_NAME).is_some();
         self.merger.add(Series { labels, drop_name: drop_name && named, points })
     }
