@@ -111,6 +111,9 @@ const RULES: &[Rule] = &[
     Rule { name: "a subquery without a step answers with the next one", explains: step_after_window },
     Rule { name: "buckets apart by rounding alone are one (#13153)", explains: small_deltas },
     Rule { name: "a subquery with an offset whose first step is now forgets it within", explains: step_now },
+    Rule { name: "a parameter of an aggregation held by @", explains: held_parameter },
+    Rule { name: "count_values by its own label", explains: counted_by_its_label },
+    Rule { name: "a reset out of last digits", explains: last_digits_as_reset },
     Rule { name: "labels out of last digits", explains: last_digits_as_labels },
     Rule { name: "last digits of large numbers", explains: last_digits_grown },
     Rule { name: "logarithms of the smallest numbers in Go 1.19", explains: logarithm_of_least },
@@ -131,10 +134,14 @@ fn values_differ(place: &Place, fits: impl Fn(f64, f64) -> bool) -> bool {
     !values.is_empty() && values.iter().all(|(ours, theirs)| fits(*ours, *theirs))
 }
 
+/// What is said where results of one label set meet: of two vectors one to one, and with `group_left`.
+const COLLISIONS: [&str; 2] = ["same labelset", "grouping labels must ensure unique matches"];
+
 /// 2.42 keeps the name of the left side, and all else is the same; where names alone told series apart, ours are too many of one name.
 fn atan2(place: &Place, _: &dyn Servers) -> bool {
     let same = || place.theirs.without("__name__").differs(&place.ours, TOLERANCE).is_none();
-    let collides = matches!(&place.ours, Answer::Error(_, text) if text.contains("same labelset"));
+    let collides =
+        matches!(&place.ours, Answer::Error(_, text) if COLLISIONS.iter().any(|words| text.contains(words)));
     is(place, &["atan2"]) && place.theirs != place.theirs.without("__name__") && (collides || same())
 }
 
@@ -162,6 +169,37 @@ fn held_window(place: &Place, servers: &dyn Servers) -> bool {
         _ => false,
     };
     arguments.iter().any(is_held) && same_at_each_time(place, servers)
+}
+
+/// 2.42 moves a parameter on with the steps of a range query though `@` holds it; at each step asked alone it answers as we do.
+fn held_parameter(place: &Place, servers: &dyn Servers) -> bool {
+    let Query::Aggregate(_, _, Some(parameter), _) = &place.query else { return false };
+    let mut held = false;
+    parameter.visit(&mut |part| {
+        if let Query::Selector(_, shift, _) | Query::Range(_, _, shift, _) | Query::Subquery(_, _, _, shift) =
+            part
+        {
+            held |= shift.at.is_some();
+        }
+    });
+    held && same_at_each_time(place, servers)
+}
+
+/// 2.42 drops any of the labels where the label of the values is among those to group by; without it there both say the same.
+fn counted_by_its_label(place: &Place, servers: &dyn Servers) -> bool {
+    let Query::Aggregate("count_values", Some(grouping), Some(parameter), inner) = &place.query else {
+        return false;
+    };
+    let Query::Text(name) = **parameter else { return false };
+    let is_it = |label: &&str| name.trim_matches('"') == *label;
+    if grouping.without || !grouping.labels.iter().any(is_it) {
+        return false;
+    }
+    let mut others = grouping.clone();
+    others.labels.retain(|label| !is_it(label));
+    let by_others = Query::Aggregate("count_values", Some(others), Some(parameter.clone()), inner.clone());
+    let (ours, theirs) = servers.ask(&by_others, place.when);
+    ours.differs(&theirs, TOLERANCE).is_none() && ours.differs(&place.ours, TOLERANCE).is_none()
 }
 
 /// Prometheus looks for the sample at the time of `@` among those up to that time less the offset. Ours is the time of the latest sample
@@ -313,13 +351,33 @@ fn last_digits_as_labels(place: &Place, servers: &dyn Servers) -> bool {
         && parts_round(place, servers)
 }
 
-/// Whether some part of the place differs in its last digits.
+/// Whether some part of the place differs in its last digits. 2.42 adds in the order of a Go map, another one each time.
 fn parts_round(place: &Place, servers: &dyn Servers) -> bool {
+    let rounds = |part: &Query, when: When| {
+        (0..TIMES_ASKED).any(|_| {
+            let (ours, theirs) = servers.ask(part, when);
+            ours.differs(&theirs, 0.0).is_some()
+        })
+    };
     let vectors = |(part, _): &(&Query, When)| matches!(part.kind(), Type::Scalar | Type::Vector);
-    place.query.parts(place.when).into_iter().filter(vectors).any(|(part, when)| {
-        let (ours, theirs) = servers.ask(part, when);
-        ours.differs(&theirs, 0.0).is_some()
-    })
+    place.query.parts(place.when).into_iter().filter(vectors).any(|(part, when)| rounds(part, when))
+}
+
+/// A last digit less is a reset of what should be a counter: what the steps of the subquery see differs in its last digits alone.
+fn last_digits_as_reset(place: &Place, servers: &dyn Servers) -> bool {
+    let Query::Call("rate" | "increase" | "irate" | "resets" | "changes", arguments) = &place.query else {
+        return false;
+    };
+    let Some(window @ Query::Subquery(..)) = arguments.first() else { return false };
+    let mut rounds = false;
+    for at in place.when.times() {
+        let (ours, theirs) = servers.ask(window, When::Instant(at));
+        if ours.differs(&theirs, TOLERANCE).is_some() {
+            return false;
+        }
+        rounds |= ours.differs(&theirs, 0.0).is_some();
+    }
+    rounds
 }
 
 /// Where large numbers cancel, or are angles of many turns, their last digits are all that is left: the difference lies within a few of
@@ -336,7 +394,11 @@ fn last_digits_grown(place: &Place, servers: &dyn Servers) -> bool {
     let all = place.query.parts(place.when).into_iter().flat_map(questions).flat_map(values);
     let all = all.filter(|value| value.is_finite());
     let largest = all.fold(0.0, |largest: f64, value| largest.max(value.abs()));
-    values_differ(place, |ours, theirs| (ours - theirs).abs() <= LAST_DIGITS * largest)
+    // The tangent grows next to its poles: its derivative is 1 + tan².
+    let steepness = |value: f64| if is(place, &["tan"]) { 1.0 + value * value } else { 1.0 };
+    values_differ(place, |ours, theirs| {
+        (ours - theirs).abs() <= LAST_DIGITS * largest * steepness(ours).max(steepness(theirs))
+    })
 }
 
 /// How a part is asked for: a window is of one time.
@@ -382,14 +444,23 @@ fn step_after_window(place: &Place, _: &dyn Servers) -> bool {
 /// Where the first step of a subquery with an offset falls on the query's own time, 2.42 does not correct the offset of selectors with `@` in
 /// it, and looks for them by that offset elsewhere; a second later, when it does not, both say the same.
 fn step_now(place: &Place, servers: &dyn Servers) -> bool {
-    let (When::Instant(at), Query::Call(_, arguments)) = (place.when, &place.query) else { return false };
-    let begins_now = |argument: &Query| {
-        let Query::Subquery(_, _, step, shift) = argument else { return false };
-        let (step, left) = (step.unwrap_or(60), argument.window(at).map_or(at, |(left, _)| left));
+    let (at, later) = match place.when {
+        When::Instant(at) => (at, When::Instant(at + 1)),
+        When::Range { start, end, step } => (start, When::Range { start: start + 1, end: end + 1, step }),
+    };
+    let begins_now = |query: &Query| {
+        let Query::Subquery(_, _, step, shift) = query else { return false };
+        let (step, left) = (step.unwrap_or(60), query.window(at).map_or(at, |(left, _)| left));
         shift.offset.is_some_and(|offset| offset != 0) && left + (-left).rem_euclid(step) == at
     };
-    let (ours, theirs) = servers.ask(&place.query, When::Instant(at + 1));
-    arguments.iter().any(begins_now) && ours.is_something() && ours.differs(&theirs, TOLERANCE).is_none()
+    let begins = match &place.query {
+        Query::Call(_, arguments) => arguments.iter().any(begins_now),
+        query => begins_now(query),
+    };
+    begins && {
+        let (ours, theirs) = servers.ask(&place.query, later);
+        ours.is_something() && ours.differs(&theirs, TOLERANCE).is_none()
+    }
 }
 
 /// Whether a range query's steps have the same answers in both when each is asked alone.

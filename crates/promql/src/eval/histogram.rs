@@ -305,7 +305,7 @@ fn quantile(phi: f64, buckets: &mut [Bucket]) -> (f64, bool) {
     let forced = force_ascending(buckets);
     let count = buckets.len();
     let observations = buckets[count - 1].count;
-    if count < 2 || observations == 0.0 || observations.is_nan() {
+    if count < 2 || observations == 0.0 {
         return (f64::NAN, forced);
     }
     (interpolate(phi * observations, buckets), forced)
@@ -314,7 +314,7 @@ fn quantile(phi: f64, buckets: &mut [Bucket]) -> (f64, bool) {
 /// The value below which `rank` observations lie, were they spread evenly within their bucket.
 fn interpolate(rank: f64, buckets: &[Bucket]) -> f64 {
     let count = buckets.len();
-    let at = buckets[..count - 1].partition_point(|bucket| bucket.count < rank);
+    let at = first_that_holds(rank, &buckets[..count - 1]);
     if at == count - 1 {
         return buckets[count - 2].upper;
     }
@@ -324,6 +324,21 @@ fn interpolate(rank: f64, buckets: &[Bucket]) -> f64 {
     }
     let (start, below) = if at == 0 { (0.0, 0.0) } else { (buckets[at - 1].upper, buckets[at - 1].count) };
     start + (bucket.upper - start) * ((rank - below) / (bucket.count - below))
+}
+
+/// The bucket that Go's `sort.Search` ends at, as Prometheus uses it: of counts that are no numbers, of which none holds anything, another
+/// way of halving would find another one.
+fn first_that_holds(rank: f64, buckets: &[Bucket]) -> usize {
+    let (mut low, mut high) = (0, buckets.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if buckets[middle].count >= rank {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
 }
 
 /// Makes cumulative counts ascend; says whether more than rounding was wrong.
@@ -361,7 +376,7 @@ fn fraction(lower: f64, upper: f64, buckets: &mut [Bucket]) -> f64 {
         return f64::NAN;
     };
     let count = last.count;
-    if count == 0.0 || count.is_nan() || lower.is_nan() || upper.is_nan() {
+    if count == 0.0 || lower.is_nan() || upper.is_nan() {
         return f64::NAN;
     }
     if lower >= upper {
@@ -413,6 +428,9 @@ mod tests {
         check(0.5, &[(1.0, 10.0)], f64::NAN);
         check(0.5, &[(1.0, 0.0), (inf, 0.0)], f64::NAN);
         check(2.0, &[(inf, 1.0)], inf);
+        // Found by random queries beside Prometheus: of counts that are no numbers it answers the last bound but one.
+        check(0.0, &[(1.0, f64::NAN), (2.0, f64::NAN), (inf, f64::NAN)], 2.0);
+        check(0.5, &[(1.0, 1.0), (2.0, f64::NAN), (inf, 4.0)], 2.0);
     }
 
     #[test]
