@@ -23,11 +23,13 @@ const MAY_BE_EMPTY: [(&str, &str, &str); 0] = [];
 /// How long rounds, the silence of an agent and two writings of what programs say of themselves (every 15 s) may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// The second fires while the passing agent sends and is held as unknown when it does so no more.
 const RULES: &str = "groups:
 - name: site
   interval: 1s
   rules:
   - {alert: TargetDown, expr: up == 0}
+  - {alert: Passing, expr: 'last_over_time(node_load1{instance=\"passing\"}[10s]) > 0'}
 ";
 
 /// Alerts of the packs that rest on what the simulated devices say; pending, because the test does not wait for their `for`.
@@ -191,7 +193,7 @@ impl Asked {
 
     /// Whether the panel would show something: a number, and where nothing would be 0, one that is not 0.
     fn has_data(&self, collector: &Collector, chosen: &Chosen) -> bool {
-        let counts = self.expression.ends_with("or vector(0)");
+        let counts = self.expression.contains(" or 0 * count(");
         let shown = |value: &Value| {
             let number: f64 = value[1].as_str().expect("a sample").parse().expect("a number");
             !number.is_nan() && (number != 0.0 || !counts)
@@ -235,7 +237,7 @@ fn each(collector: &Collector, board: &Board) -> Chosen {
     chosen
 }
 
-/// What a board that looks an hour back needs: the optics' present values, an hour ago.
+/// What boards that look an hour back need: the optics' present values an hour ago, and a target that was there.
 fn write_an_hour_ago(collector: &Collector, token: &str) {
     let answer = get(collector, "query", &[("query", &"optics_rx_power_dbm".to_owned())]);
     let hour_ago = Timestamp::from_millis(writer::now().as_millis() - 3_600_000);
@@ -249,6 +251,9 @@ fn write_an_hour_ago(collector: &Collector, token: &str) {
     assert!(!series.is_empty(), "optics are there");
     let samples = [(hour_ago, -3.0)];
     let body = writer::body(&series.iter().map(|labels| (labels, &samples[..])).collect::<Vec<_>>());
+    assert_eq!(write(collector, token, body), 204);
+    let gone = Labels::from_pairs([("__name__", "up"), ("job", "snmp"), ("instance", "gone")]);
+    let body = writer::body(&[(&gone, &[(hour_ago, 1.0)])]);
     assert_eq!(write(collector, token, body), 204);
 }
 

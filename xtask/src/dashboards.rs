@@ -65,6 +65,7 @@ fn check(npm: Option<&Path>) -> Result<()> {
         faults.extend(lint::faults(&board, &catalogue).into_iter().map(|fault| format!("{name}: {fault}")));
         boards.push((name, board));
     }
+    faults.extend(wrong_ways(&boards));
     let packs = packs::read(&root().join("configs/rules"))?;
     faults.extend(packs::faults(&packs, &catalogue));
     if let Some(folder) = npm {
@@ -79,11 +80,41 @@ fn check(npm: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
+/// Links that lead to no board, and panels of the first board that lead nowhere: whoever sees trouble must get to it.
+fn wrong_ways(boards: &[(String, serde_json::Value)]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (name, board) in boards {
+        for uid in lint::led_to(board) {
+            if !boards.iter().any(|(_, other)| other["uid"] == *uid) {
+                faults.push(format!("{name}: link: no board has the uid {uid}"));
+            }
+        }
+        let leads_nowhere =
+            |panel: &&serde_json::Value| lint::led_to(&serde_json::json!({"panels": [panel]})).is_empty();
+        if board["uid"] == boards::BOARDS[0].uid {
+            let dead = lint::list(&board["panels"]).iter().filter(leads_nowhere);
+            faults.extend(dead.map(|panel| format!("{name}: {}: link: none to the details", panel["title"])));
+        }
+    }
+    faults
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
     use serde_json::json;
+
+    #[test]
+    fn links_that_lead_nowhere_are_found() {
+        let defaults = |url: &str| json!({"fieldConfig": {"defaults": {"links": [{"url": url}]}}});
+        let first = super::boards::BOARDS[0].uid;
+        let board = |url: &str| ("a.json".to_owned(), json!({"uid": first, "panels": [defaults(url)]}));
+        assert!(super::wrong_ways(&[board(&format!("/d/{first}?x"))]).is_empty());
+        assert_eq!(super::wrong_ways(&[board("/d/gone?x")]).len(), 1);
+        let dead = ("a.json".to_owned(), json!({"uid": first, "panels": [{"title": "Dead"}]}));
+        assert_eq!(super::wrong_ways(&[dead]).len(), 1);
+    }
 
     #[test]
     fn the_committed_boards_are_current_and_follow_the_rules() {

@@ -1,4 +1,7 @@
-//! What the boards show. `SCOPE` in an expression is the chosen regions and sites, `HERE` is that and the chosen instances.
+//! What the boards show. `SCOPE` in an expression is the chosen regions and sites, `HERE` is that and, where the board lets choose them,
+//! the instances.
+//!
+//! A number that counts what is bad is 0 only where something is known (`or 0 * count(...)`): nothing at all shown as a green 0 would be a lie.
 //!
 //! Thresholds are those of the rule packs (`configs/rules/`). Only metrics that the agents, profiles and the collector really have.
 
@@ -26,6 +29,24 @@ pub(super) struct Panel {
     pub(super) queries: &'static [Query],
     /// From which value on which colour; leading up to green where little is bad.
     pub(super) steps: &'static [(&'static str, f64)],
+    /// Words for values that are codes.
+    pub(super) words: &'static [(&'static str, &'static str)],
+    /// The boards with the details (their uid), where a click leads: on the instance in tables.
+    pub(super) details: &'static [&'static str],
+}
+
+impl Panel {
+    const fn wide(self, wide: u32) -> Self {
+        Self { wide, ..self }
+    }
+
+    const fn words(self, words: &'static [(&'static str, &'static str)]) -> Self {
+        Self { words, ..self }
+    }
+
+    const fn details(self, details: &'static [&'static str]) -> Self {
+        Self { details, ..self }
+    }
 }
 
 /// The legend and the expression.
@@ -56,7 +77,7 @@ type Steps = &'static [(&'static str, f64)];
 type Queries = &'static [Query];
 
 const fn number(texts: Texts, steps: Steps, queries: Queries) -> Panel {
-    panel(Kind::Number, 4, texts, steps, queries)
+    panel(Kind::Number, 3, texts, steps, queries)
 }
 
 const fn table(texts: Texts, steps: Steps, queries: Queries) -> Panel {
@@ -68,9 +89,36 @@ const fn lines(texts: Texts, queries: Queries) -> Panel {
 }
 
 const fn panel(kind: Kind, wide: u32, (title, unit, says): Texts, steps: Steps, queries: Queries) -> Panel {
-    Panel { kind, title, says, unit, wide, queries, steps }
+    Panel { kind, title, says, unit, wide, queries, steps, words: &[], details: &[] }
 }
 
+/// What is no disk, or an image that is always full; as in the rules.
+macro_rules! no_disk {
+    () => {
+        r#"fstype!~"tmpfs|ramfs|squashfs|overlay|iso9660|udf|erofs|cramfs""#
+    };
+}
+
+const TO_NETWORK: &[&str] = &["pantau-network"];
+const TO_HOSTS: &[&str] = &["pantau-hosts"];
+const TO_OPTICS: &[&str] = &["pantau-optics"];
+const TO_UPS: &[&str] = &["pantau-ups"];
+const TO_AGENTS: &[&str] = &["pantau-agents"];
+const TO_ANY: &[&str] = &["pantau-network", "pantau-hosts", "pantau-ups"];
+
+/// What the values of `ifOperStatus` mean.
+const STATES: &[(&str, &str)] = &[
+    ("2", "down"),
+    ("3", "testing"),
+    ("4", "unknown"),
+    ("5", "dormant"),
+    ("6", "not present"),
+    ("7", "lower layer down"),
+];
+
+/// Whatever is in the table is bad, at 0 too.
+const LISTED: Steps = &[("red", 0.0)];
+const LISTED_UNKNOWN: Steps = &[("orange", 0.0)];
 const ANY: Steps = &[("red", 1.0)];
 const MARGIN: Steps = &[("orange", 1.0), ("green", 3.0)];
 const SATURATED: Steps = &[("orange", 0.8), ("red", 0.95)];
@@ -88,8 +136,15 @@ const TROUBLE: Board = Board {
         number(
             ("Targets down", "short", "Targets that did not answer when they were last asked."),
             ANY,
-            &[Query("down", "count(up{SCOPE} == 0) or vector(0)")],
-        ),
+            &[Query("down", "count(up{SCOPE} == 0) or 0 * count(up{SCOPE})")],
+        )
+        .details(TO_NETWORK),
+        number(
+            ("Targets unknown", "short", UNKNOWN_SAYS),
+            ANY,
+            &[Query("unknown", "count((up{SCOPE} offset 1h or up{SCOPE} offset 6h or up{SCOPE} offset 1d) unless up{SCOPE}) or 0 * count(up{SCOPE})")],
+        )
+        .details(TO_AGENTS),
         number(
             (
                 "Agents silent",
@@ -97,8 +152,12 @@ const TROUBLE: Board = Board {
                 "Agents that sent nothing for two intervals. What they watch is unknown, not well.",
             ),
             ANY,
-            &[Query("silent", "count(pantau_agent_connected{SCOPE} == 0) or vector(0)")],
-        ),
+            &[Query(
+                "silent",
+                "count(pantau_agent_connected{SCOPE} == 0) or 0 * count(pantau_agent_connected{SCOPE})",
+            )],
+        )
+        .details(TO_AGENTS),
         number(
             (
                 "Ports down",
@@ -108,9 +167,10 @@ const TROUBLE: Board = Board {
             ANY,
             &[Query(
                 "down",
-                "count(ifOperStatus{SCOPE} != 1 and ifAdminStatus{SCOPE} == 1 and (min_over_time(ifOperStatus{SCOPE}[1h]) == 1 or ifOperStatus{SCOPE} offset 1d == 1)) or vector(0)",
+                "count(ifOperStatus{SCOPE} != 1 and ifAdminStatus{SCOPE} == 1 and (min_over_time(ifOperStatus{SCOPE}[1h]) == 1 or ifOperStatus{SCOPE} offset 1d == 1)) or 0 * count(ifOperStatus{SCOPE})",
             )],
-        ),
+        )
+        .details(TO_NETWORK),
         number(
             (
                 "Ports without light",
@@ -120,24 +180,58 @@ const TROUBLE: Board = Board {
             ANY,
             &[Query(
                 "dark",
-                "count(optics_rx_signal_present{SCOPE} == 0 unless on (instance, ifName) ifAdminStatus{SCOPE} == 2) or vector(0)",
+                "count(optics_rx_signal_present{SCOPE} == 0 unless on (region, site, instance, ifName) ifAdminStatus{SCOPE} == 2) or 0 * count(optics_rx_signal_present{SCOPE})",
             )],
-        ),
+        )
+        .details(TO_OPTICS),
         number(
             ("UPSes on battery", "short", "UPSes whose output comes from the battery now."),
             ANY,
-            &[Query("on battery", "count(ups_on_battery{SCOPE} == 1) or vector(0)")],
-        ),
+            &[Query("on battery", "count(ups_on_battery{SCOPE} == 1) or 0 * count(ups_on_battery{SCOPE})")],
+        )
+        .details(TO_UPS),
         number(
             ("Alerts that fire", "short", "Alerts of all rules that fire now."),
             ANY,
-            &[Query("firing", r#"count(ALERTS{SCOPE,alertstate="firing"}) or vector(0)"#)],
-        ),
+            &[Query("firing", r#"count(ALERTS{SCOPE,alertstate="firing"}) or 0 * count(up{SCOPE})"#)],
+        )
+        .details(TO_ANY),
+        number(
+            (
+                "Alerts unknown",
+                "short",
+                "Alerts that are held because their data comes from a silent agent: nobody knows whether they still hold.",
+            ),
+            ANY,
+            &[Query("unknown", r#"count(ALERTS{SCOPE,alertstate="unknown"}) or 0 * count(up{SCOPE})"#)],
+        )
+        .details(TO_AGENTS),
         table(
             ("What is down", "short", "Targets that did not answer when they were last asked."),
-            &[],
+            LISTED,
             &[Query("", "up{SCOPE} == 0")],
-        ),
+        )
+        .words(&[("0", "down")])
+        .details(TO_ANY),
+        table(
+            ("Of what nothing is known", "short", UNKNOWN_SAYS),
+            LISTED_UNKNOWN,
+            &[Query("", "(up{SCOPE} offset 1h or up{SCOPE} offset 6h or up{SCOPE} offset 1d) unless up{SCOPE}")],
+        )
+        .words(&[("0", "was down"), ("1", "was up")])
+        .details(TO_ANY),
+        table(
+            (
+                "Alerts",
+                "short",
+                "Alerts that fire, and those that are held as unknown because their agent is silent.",
+            ),
+            LISTED,
+            &[Query("", r#"ALERTS{SCOPE,alertstate=~"firing|unknown"}"#)],
+        )
+        .words(&[("1", "active")])
+        .wide(24)
+        .details(TO_ANY),
         table(
             (
                 "Worst 20 ports by optical margin",
@@ -146,7 +240,8 @@ const TROUBLE: Board = Board {
             ),
             MARGIN,
             &[Query("", WORST_MARGIN)],
-        ),
+        )
+        .details(TO_OPTICS),
         table(
             (
                 "Worst 20 ports by errors",
@@ -156,26 +251,37 @@ const TROUBLE: Board = Board {
             &[("orange", 1e-6), ("red", 1e-4)],
             &[Query(
                 "",
-                "topk(20, increase(ifInErrors{SCOPE}[15m]) / (increase(ifHCInUcastPkts{SCOPE}[15m]) + increase(ifInErrors{SCOPE}[15m])) > 0)",
+                "topk(20, increase(ifInErrors{SCOPE}[15m]) / ((increase(ifHCInUcastPkts{SCOPE}[15m]) or increase(ifInUcastPkts{SCOPE}[15m])) + increase(ifInErrors{SCOPE}[15m])) > 0)",
             )],
-        ),
+        )
+        .details(TO_NETWORK),
         table(
             (
                 "Fullest 20 ports",
                 "percentunit",
-                "Bits a second in the busier direction, of the port's speed, over 15 minutes.",
+                "Bits a second in the busier direction, of the port's speed, over the last minutes.",
             ),
             SATURATED,
             &[Query("", FULLEST)],
-        ),
+        )
+        .details(TO_NETWORK),
         table(
-            ("Fullest file systems", "percentunit", "Space taken, of what users can take."),
+            (
+                "Fullest file systems",
+                "percentunit",
+                "Space taken, of what users can take; without memory and images.",
+            ),
             &[("orange", 0.85), ("red", 0.95)],
             &[Query(
                 "",
-                "topk(20, 1 - node_filesystem_avail_bytes{SCOPE} / (node_filesystem_size_bytes{SCOPE} > 0))",
+                concat!(
+                    "topk(20, 1 - node_filesystem_avail_bytes{SCOPE,",
+                    no_disk!(),
+                    "} / (node_filesystem_size_bytes{SCOPE} > 0))"
+                ),
             )],
-        ),
+        )
+        .details(TO_HOSTS),
         table(
             (
                 "Busiest processors of devices",
@@ -184,12 +290,15 @@ const TROUBLE: Board = Board {
             ),
             &[("orange", 0.85), ("red", 0.95)],
             &[Query("", "topk(20, avg_over_time(device_cpu_usage_ratio{SCOPE}[10m]))")],
-        ),
+        )
+        .details(TO_NETWORK),
     ],
 };
 
+const UNKNOWN_SAYS: &str = "Targets that were asked an hour, six hours or a day ago and of which nothing is known now: their agent is silent, or they were removed.";
+
 /// Limits of a module stand at the port where the device has one set for all lanes.
-const WORST_MARGIN: &str = r#"bottomk(20, (optics_rx_power_dbm{SCOPE} - ignoring (level) optics_rx_power_threshold_dbm{SCOPE,level="low_alarm"}) or (optics_rx_power_dbm{SCOPE,lane!=""} - ignoring (level, lane) group_left () optics_rx_power_threshold_dbm{SCOPE,level="low_alarm",lane=""}))"#;
+const WORST_MARGIN: &str = r#"bottomk(20, (optics_rx_power_dbm{HERE} - ignoring (level) optics_rx_power_threshold_dbm{HERE,level="low_alarm"}) or (optics_rx_power_dbm{HERE,lane!=""} - ignoring (level, lane) group_left () optics_rx_power_threshold_dbm{HERE,level="low_alarm",lane=""}))"#;
 const FULLEST: &str = "topk(20, 8 * (rate(ifHCInOctets{SCOPE}[$__rate_interval]) > rate(ifHCOutOctets{SCOPE}[$__rate_interval]) or rate(ifHCOutOctets{SCOPE}[$__rate_interval])) / (1e6 * (ifHighSpeed{SCOPE} > 0)))";
 
 const HOSTS: Board = Board {
@@ -204,7 +313,7 @@ const HOSTS: Board = Board {
             ("Processor", "percentunit", "Time that processors were not idle, of all processors."),
             &[Query(
                 "{{instance}}",
-                r#"1 - avg by (instance) (rate(node_cpu_seconds_total{HERE,mode="idle"}[$__rate_interval]))"#,
+                r#"1 - avg by (region, site, instance) (rate(node_cpu_seconds_total{HERE,mode="idle"}[$__rate_interval]))"#,
             )],
         ),
         lines(
@@ -215,10 +324,18 @@ const HOSTS: Board = Board {
             )],
         ),
         lines(
-            ("File systems", "percentunit", "Space taken, of what users can take."),
+            (
+                "File systems",
+                "percentunit",
+                "Space taken, of what users can take; without memory and images.",
+            ),
             &[Query(
                 "{{instance}} {{mountpoint}}",
-                "1 - node_filesystem_avail_bytes{HERE} / (node_filesystem_size_bytes{HERE} > 0)",
+                concat!(
+                    "1 - node_filesystem_avail_bytes{HERE,",
+                    no_disk!(),
+                    "} / (node_filesystem_size_bytes{HERE} > 0)"
+                ),
             )],
         ),
         lines(
@@ -237,11 +354,11 @@ const HOSTS: Board = Board {
             &[
                 Query(
                     "{{instance}} read",
-                    "sum by (instance) (rate(node_disk_read_bytes_total{HERE}[$__rate_interval]))",
+                    "sum by (region, site, instance) (rate(node_disk_read_bytes_total{HERE}[$__rate_interval]))",
                 ),
                 Query(
                     "{{instance}} written",
-                    "sum by (instance) (rate(node_disk_written_bytes_total{HERE}[$__rate_interval]))",
+                    "sum by (region, site, instance) (rate(node_disk_written_bytes_total{HERE}[$__rate_interval]))",
                 ),
             ],
         ),
@@ -259,8 +376,12 @@ const HOSTS: Board = Board {
             ],
         ),
         lines(
-            ("Clock", "s", "How far the clock is from its reference."),
-            &[Query("{{instance}}", "node_timex_offset_seconds{HERE}")],
+            (
+                "Clock",
+                "s",
+                "How wrong the clock may be, as its kernel has it: 16 s where no time service sets it. The difference from the collector is on the board of agents.",
+            ),
+            &[Query("{{instance}}", "node_timex_maxerror_seconds{HERE}")],
         ),
     ],
 };
@@ -318,23 +439,21 @@ const NETWORK: Board = Board {
             ],
         ),
         table(
-            (
-                "Ports that are not up",
-                "short",
-                "Ports that are switched on and not up: 2 down, 5 dormant, 6 not present, 7 lower layer down.",
-            ),
-            &[],
+            ("Ports that are not up", "short", "Ports that are switched on and not up."),
+            LISTED,
             &[Query("", "ifOperStatus{HERE} != 1 and ifAdminStatus{HERE} == 1")],
-        ),
+        )
+        .words(STATES),
         table(
             (
                 "Fans and power supplies that are not well",
                 "short",
-                "0 where the device does not call the part normal.",
+                "Parts that the device does not call normal.",
             ),
-            &[],
+            LISTED,
             &[Query("", "device_fan_ok{HERE} == 0 or device_power_supply_ok{HERE} == 0")],
-        ),
+        )
+        .words(&[("0", "not well")]),
     ],
 };
 
@@ -353,12 +472,13 @@ const OPTICS: Board = Board {
         ),
         table(
             ("No light", "short", "Modules that receive no light; ports that are switched off are left out."),
-            &[],
+            LISTED,
             &[Query(
                 "",
-                "optics_rx_signal_present{HERE} == 0 unless on (instance, ifName) ifAdminStatus{HERE} == 2",
+                "optics_rx_signal_present{HERE} == 0 unless on (region, site, instance, ifName) ifAdminStatus{HERE} == 2",
             )],
-        ),
+        )
+        .words(&[("0", "dark")]),
         lines(
             ("Received", "dBm", "Optical power received."),
             &[Query("{{instance}} {{ifName}} {{lane}}", "optics_rx_power_dbm{HERE}")],
@@ -435,7 +555,7 @@ const AGENTS: Board = Board {
     panels: &[
         table(
             ("Silent agents", "s", "Agents that sent nothing for two intervals, and since when."),
-            &[],
+            LISTED,
             &[Query(
                 "",
                 "time() - pantau_agent_last_seen_timestamp_seconds{SCOPE} and on (agent) pantau_agent_connected{SCOPE} == 0",
@@ -459,21 +579,21 @@ const AGENTS: Board = Board {
             &[Query("{{agent}}", "pantau_agent_clock_offset_seconds{SCOPE}")],
         ),
         lines(
-            ("Samples lost", "short", "Samples a second that agents lost, by cause."),
+            ("Samples lost", "cps", "Samples a second that agents lost, by cause."),
             &[Query(
                 "{{instance}} {{cause}}",
                 "rate(pantau_agent_samples_lost_total{SCOPE}[$__rate_interval])",
             )],
         ),
         lines(
-            ("Rounds that failed", "short", "Rounds a second that did not end well, by input and result."),
+            ("Rounds that failed", "cps", "Rounds a second that did not end well, by input and result."),
             &[Query(
                 "{{instance}} {{input}} {{result}}",
                 r#"rate(pantau_agent_rounds_total{SCOPE,result!="ok"}[$__rate_interval])"#,
             )],
         ),
         lines(
-            ("SNMP timeouts", "short", "Requests a second that were given up, by agent."),
+            ("SNMP timeouts", "cps", "Requests a second that were given up, by agent."),
             &[Query("{{instance}}", "rate(pantau_snmp_timeouts_total{SCOPE}[$__rate_interval])")],
         ),
     ],
@@ -491,7 +611,9 @@ const PANTAU: Board = Board {
             ("Ready", "short", "1 while queries and writes are answered."),
             &[("green", 1.0)],
             &[Query("{{instance}}", "pantau_ready{HERE}")],
-        ),
+        )
+        .words(&[("0", "not ready"), ("1", "ready")])
+        .wide(6),
         number(
             (
                 "Journal failed",
@@ -500,23 +622,27 @@ const PANTAU: Board = Board {
             ),
             ANY,
             &[Query("{{instance}}", "pantau_store_journal_poisoned{HERE}")],
-        ),
+        )
+        .words(&[("0", "no"), ("1", "failed")])
+        .wide(6),
         number(
             ("Series", "short", "Active series: those with samples in memory."),
             &[],
             &[Query("{{instance}}", "pantau_store_series{HERE}")],
-        ),
+        )
+        .wide(6),
         number(
             ("On disk", "bytes", "Blocks and journal."),
             &[],
             &[Query("{{instance}}", "pantau_store_bytes{HERE}")],
-        ),
+        )
+        .wide(6),
         lines(
-            ("Samples", "short", "Samples stored a second."),
+            ("Samples", "cps", "Samples stored a second."),
             &[Query("{{instance}}", "rate(pantau_ingest_samples_total{HERE}[$__rate_interval])")],
         ),
         lines(
-            ("Refused samples", "short", "Samples refused a second, by reason and sender."),
+            ("Refused samples", "cps", "Samples refused a second, by reason and sender."),
             &[Query(
                 "{{reason}} {{sender}}",
                 "rate(pantau_ingest_refused_samples_total{HERE}[$__rate_interval])",
@@ -530,7 +656,7 @@ const PANTAU: Board = Board {
             )],
         ),
         lines(
-            ("Rules", "short", "Evaluations of rules that failed, and those that were missed, a second."),
+            ("Rules", "cps", "Evaluations of rules that failed, and those that were missed, a second."),
             &[
                 Query(
                     "failed {{rule_group}}",
@@ -543,16 +669,19 @@ const PANTAU: Board = Board {
             ],
         ),
         lines(
+            ("Messages that wait", "short", "Messages that a receiver does not have yet."),
+            &[Query("{{receiver}}", "pantau_notify_waiting{HERE}")],
+        ),
+        lines(
             (
-                "Notifications that do not get through",
-                "short",
-                "Messages that wait for a receiver now; a second, tries that failed and alerts that an Alertmanager did not take.",
+                "Notifications that fail",
+                "cps",
+                "A second: tries after which a message still waits, and alerts that an Alertmanager did not take.",
             ),
             &[
-                Query("{{receiver}} waits", "pantau_notify_waiting{HERE}"),
-                Query("{{receiver}} failed", "rate(pantau_notify_failures_total{HERE}[$__rate_interval])"),
+                Query("{{receiver}}", "rate(pantau_notify_failures_total{HERE}[$__rate_interval])"),
                 Query(
-                    "{{alertmanager}} failed",
+                    "{{alertmanager}}",
                     "rate(prometheus_notifications_errors_total{HERE}[$__rate_interval])",
                 ),
             ],
@@ -565,7 +694,11 @@ const PANTAU: Board = Board {
             ],
         ),
         lines(
-            ("Processor", "percentunit", "Processors that the collector keeps busy."),
+            (
+                "Processor",
+                "percentunit",
+                "Processors that the collector keeps busy; 100 % is one whole processor.",
+            ),
             &[Query("{{instance}}", "rate(process_cpu_seconds_total{HERE}[$__rate_interval])")],
         ),
     ],

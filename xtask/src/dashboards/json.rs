@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::boards::{Board, Kind, Panel, Query};
+use super::boards::{BOARDS, Board, Kind, Panel, Query};
 
 /// What a word of our expressions stands for.
 pub(super) const SCOPE: &str = r#"region=~"$region",site=~"$site""#;
@@ -100,8 +100,8 @@ fn one(board: &Board, panel: &Panel, id: usize, place: &Value) -> Value {
         "interval": board.interval,
         "gridPos": place,
         "targets": targets,
-        "fieldConfig": {"defaults": defaults(panel), "overrides": []},
-        "options": options(panel.kind),
+        "fieldConfig": {"defaults": defaults(panel), "overrides": overrides(panel)},
+        "options": options(panel),
         "transformations": transformations(panel.kind),
     })
 }
@@ -113,8 +113,9 @@ fn target(board: &Board, kind: Kind, at: usize, query: &Query) -> Value {
     json!({
         "refId": letter.to_string(),
         "datasource": source(),
-        "expr": query.1.replace("SCOPE", SCOPE).replace("HERE", HERE),
-        "legendFormat": query.0,
+        "expr": query.1.replace("SCOPE", SCOPE).replace("HERE", if board.instance { HERE } else { SCOPE }),
+        // Many sites have a 192.168.1.1.
+        "legendFormat": query.0.replace("{{instance}}", "{{site}} {{instance}}"),
         "format": if kind == Kind::Table { "table" } else { "time_series" },
         "instant": moment,
         "range": !moment,
@@ -125,21 +126,59 @@ fn target(board: &Board, kind: Kind, at: usize, query: &Query) -> Value {
 
 fn defaults(panel: &Panel) -> Value {
     // Where little is bad, the steps lead up to green and begin with red.
-    let base = if panel.steps.iter().any(|(color, _)| *color == "green") { "red" } else { "green" };
+    let base = if little_is_bad(panel) { "red" } else { "green" };
     let mut steps = vec![json!({"color": base, "value": null})];
     steps.extend(panel.steps.iter().map(|(color, value)| json!({"color": color, "value": value})));
     let mut value = json!({"unit": panel.unit, "thresholds": {"mode": "absolute", "steps": steps}});
+    value["mappings"] = mappings(panel);
+    if panel.kind == Kind::Number {
+        value["links"] = links(panel, "");
+    }
     value["custom"] = match panel.kind {
-        // Gaps are shown as gaps: a line over missing data would be a lie.
-        Kind::Lines => json!({"lineWidth": 1, "fillOpacity": 5, "showPoints": "never", "spanNulls": false}),
+        // Gaps are shown as gaps: a line over missing data would be a lie. A reading between two gaps is a point.
+        Kind::Lines => json!({"lineWidth": 1, "fillOpacity": 5, "showPoints": "auto", "spanNulls": false}),
         Kind::Table => json!({"cellOptions": {"type": "color-text"}}),
         Kind::Number => json!({}),
     };
     value
 }
 
-fn options(kind: Kind) -> Value {
-    match kind {
+/// The red end of the steps is below the others where little is bad.
+fn little_is_bad(panel: &Panel) -> bool {
+    panel.steps.iter().any(|(color, _)| *color == "green")
+}
+
+fn mappings(panel: &Panel) -> Value {
+    let word = |(at, (value, text)): (usize, &(&str, &str))| {
+        ((*value).to_owned(), json!({"text": text, "index": at}))
+    };
+    let words: serde_json::Map<_, _> = panel.words.iter().enumerate().map(word).collect();
+    if words.is_empty() { json!([]) } else { json!([{"type": "value", "options": words}]) }
+}
+
+/// Links to the boards with the details, with the chosen scope and time; `more` are further variables.
+fn links(panel: &Panel, more: &str) -> Value {
+    let link = |uid: &&str| {
+        let title = BOARDS.iter().find(|board| board.uid == *uid).map_or(*uid, |board| board.title);
+        json!({
+            "title": title, "targetBlank": false,
+            "url": format!("/d/{uid}?${{datasource:queryparam}}&${{region:queryparam}}&${{site:queryparam}}{more}&${{__url_time_range}}"),
+        })
+    };
+    panel.details.iter().map(link).collect()
+}
+
+/// In tables a click on the instance leads to it.
+fn overrides(panel: &Panel) -> Value {
+    if panel.kind != Kind::Table || panel.details.is_empty() {
+        return json!([]);
+    }
+    let links = links(panel, "&var-instance=${__value.raw:percentencode}");
+    json!([{"matcher": {"id": "byName", "options": "instance"}, "properties": [{"id": "links", "value": links}]}])
+}
+
+fn options(panel: &Panel) -> Value {
+    match panel.kind {
         Kind::Lines => json!({
             "legend": {"displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": ["lastNotNull", "max"]},
             "tooltip": {"mode": "multi", "sort": "desc"},
@@ -149,14 +188,32 @@ fn options(kind: Kind) -> Value {
             "percentChangeColorMode": "standard", "showPercentChange": false, "wideLayout": true,
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": false},
         }),
-        Kind::Table => json!({"showHeader": true, "cellHeight": "sm", "frameIndex": 0}),
+        Kind::Table => json!({
+            "showHeader": true, "cellHeight": "sm", "frameIndex": 0,
+            "sortBy": [{"displayName": "Value", "desc": !little_is_bad(panel)}],
+        }),
     }
 }
 
 fn transformations(kind: Kind) -> Value {
     match kind {
         Kind::Table => {
-            json!([{"id": "organize", "options": {"excludeByName": {"Time": true, "__name__": true}}}])
+            let first = [
+                "site",
+                "instance",
+                "agent",
+                "alertname",
+                "severity",
+                "alertstate",
+                "ifName",
+                "ifAlias",
+                "mountpoint",
+                "Value",
+            ];
+            let order: serde_json::Map<_, _> =
+                first.iter().enumerate().map(|(at, name)| ((*name).to_owned(), json!(at))).collect();
+            let hidden = json!({"Time": true, "__name__": true, "ifDescr": true, "ifIndex": true});
+            json!([{"id": "organize", "options": {"excludeByName": hidden, "indexByName": order}}])
         }
         _ => json!([]),
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::lint::Catalogue;
+use super::lint::{Catalogue, mixed_sites};
 
 /// Where it stands and what is written there.
 pub(super) type Written = (String, String);
@@ -46,7 +46,9 @@ fn of_expression(written: &str, catalogue: &Catalogue) -> Vec<String> {
         Ok(expression) => expression,
         Err(error) => return vec![format!("{error}: {written}")],
     };
-    let mut faults = Vec::new();
+    let mixed =
+        |labels: String| format!("({labels}) mixes instances of one name at several sites: {written}");
+    let mut faults: Vec<_> = mixed_sites(written).into_iter().map(mixed).collect();
     for matchers in expression.selectors() {
         match matchers.iter().find(|one| one.name() == "__name__").map(|one| one.value()) {
             Some(name) if catalogue.has(name) => {}
@@ -102,5 +104,6 @@ mod tests {
         check("down or rate(up[5m]) or gone", 2);
         check("{job=\"x\"}", 1);
         check("up ==", 1);
+        check("up unless on (instance) up", 1);
     }
 }
