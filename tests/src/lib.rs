@@ -4,6 +4,7 @@
 //! says what was left out.
 
 pub mod bench;
+pub mod chunks;
 pub mod conformance;
 pub mod differential;
 pub mod held;

@@ -1,11 +1,13 @@
 //! Another Prometheus reads from us: by remote read, in both of its forms, and by federation.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use model::{Labels, Timestamp};
+use model::{Buckets, Histogram, Labels, ResetHint, Timestamp};
+use pantau_tests::chunks::{self, Metric, Sample};
 use pantau_tests::pantau::Collector;
 use pantau_tests::peers::peer;
 use pantau_tests::running::Running;
@@ -46,13 +48,18 @@ fn filled(folder: &Path) -> (Collector, Timestamp) {
 }
 
 fn prometheus(folder: &Path, port: u16, config: &str) -> Option<Running> {
+    prometheus_with(folder, port, config, &[])
+}
+
+fn prometheus_with(folder: &Path, port: u16, config: &str, more: &[&str]) -> Option<Running> {
     let mut command = peer("usr/bin/prometheus")?;
     let path = folder.join("prometheus.yml");
     std::fs::write(&path, config).expect("the configuration can be written");
     command
         .arg(format!("--config.file={}", path.display()))
         .arg(format!("--storage.tsdb.path={}", folder.join("prometheus").display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .args(more);
     Some(Running::start("prometheus", &mut command, folder))
 }
 
@@ -129,7 +136,11 @@ fn request(metric: &str, end: Timestamp, kinds: &[u8]) -> Vec<u8> {
 
 /// The head and body of the answer, byte for byte.
 fn post(collector: &Collector, body: &[u8]) -> (String, Vec<u8>) {
-    let address = collector.base.strip_prefix("http://").expect("plain HTTP");
+    post_to(&collector.base, body)
+}
+
+fn post_to(base: &str, body: &[u8]) -> (String, Vec<u8>) {
+    let address = base.strip_prefix("http://").expect("plain HTTP");
     let mut stream = TcpStream::connect(address).expect("connected");
     let head = format!(
         "POST /api/v1/read HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
@@ -176,8 +187,149 @@ fn whole_samples_are_answered_to_who_takes_no_frames() {
     assert_eq!(read, [0, 1, 2, 3]);
 }
 
+/// Native histograms as they are sent: growing, with an end in the middle; reset, in another layout; a gauge; with more and more buckets.
+fn histograms(kind: usize, end: Timestamp) -> Vec<(Timestamp, Histogram)> {
+    let grown = |at: usize| match (kind, at) {
+        (0, _) => format!(
+            "{{{{schema:2 count:{} sum:{} z_bucket:1 z_bucket_w:0.001 buckets:[{at} 2 0 {at}] n_buckets:[1]}}}}",
+            2 * at + 4,
+            at as f64 * 0.3
+        ),
+        (1, 200..) => format!("{{{{schema:0 count:{} sum:5 offset:-3 buckets:[{} 1]}}}}", at - 100, at - 101),
+        (1, _) => format!("{{{{schema:0 count:{at} sum:5 buckets:[{at}]}}}}"),
+        (2, _) => {
+            format!("{{{{schema:1 count:{} sum:5 buckets:[{}] counter_reset_hint:gauge}}}}", at % 7, at % 7)
+        }
+        _ => format!(
+            "{{{{schema:3 count:{} sum:-0.5 offset:-2 buckets:[{at}{}]}}}}",
+            at + at / 100,
+            " 0 1".repeat(at / 100)
+        ),
+    };
+    let one = |at: usize| {
+        if kind == 0 && at == SAMPLES / 2 {
+            return Histogram { sum: model::stale_nan(), ..Histogram::default() };
+        }
+        grown(at).parse().expect("a histogram")
+    };
+    (0..SAMPLES).map(|at| (end - STEP * (SAMPLES - at) as u32, one(at))).collect()
+}
+
+/// A request that writes these series of native histograms.
+fn histogram_body(series: &[(&Labels, &[(Timestamp, Histogram)])]) -> Vec<u8> {
+    let mut writer = wire::v1::Writer::default();
+    let nothing = || std::iter::empty::<(&[(&str, &str)], Timestamp, f64)>();
+    for (labels, samples) in series {
+        let message = |(at, histogram): &(Timestamp, Histogram)| whole_numbers(histogram, *at);
+        let messages: Vec<Vec<u8>> = samples.iter().map(message).collect();
+        writer.series_with(labels.iter(), [], messages.iter().map(Vec::as_slice), nothing());
+    }
+    writer::packed(&writer.finish())
+}
+
+/// The message of a histogram whose counts are whole numbers, which is all that Prometheus 2.42 takes.
+fn whole_numbers(histogram: &Histogram, at: Timestamp) -> Vec<u8> {
+    let mut out = Vec::new();
+    let number =
+        |out: &mut Vec<u8>, field: u8, value: u64| out.extend([vec![field << 3], varint(value)].concat());
+    let double = |out: &mut Vec<u8>, field: u8, value: f64| {
+        out.push(field << 3 | 1);
+        out.extend(value.to_le_bytes());
+    };
+    let zigzag = |value: i64| (value << 1 ^ value >> 63) as u64;
+    let bytes = |out: &mut Vec<u8>, field: u8, bytes: &[u8]| {
+        out.extend([&[field << 3 | 2][..], &varint(bytes.len() as u64), bytes].concat());
+    };
+    number(&mut out, 1, histogram.count as u64);
+    double(&mut out, 3, histogram.sum);
+    number(&mut out, 4, zigzag(histogram.schema.into()));
+    double(&mut out, 5, histogram.zero_threshold);
+    number(&mut out, 6, histogram.zero_count as u64);
+    for (field, side) in [(8, &histogram.negative), (11, &histogram.positive)] {
+        for span in &side.spans {
+            let offset = [vec![8], varint(zigzag(span.offset.into()))].concat();
+            bytes(&mut out, field, &[offset, vec![16], varint(span.length.into())].concat());
+        }
+        let mut before = 0;
+        let delta =
+            |count: &f64| varint(zigzag(*count as i64 - std::mem::replace(&mut before, *count as i64)));
+        bytes(&mut out, field + 1, &side.counts.iter().flat_map(delta).collect::<Vec<u8>>());
+    }
+    number(&mut out, 14, histogram.reset as u64);
+    number(&mut out, 15, at.as_millis() as u64);
+    out.extend([vec![0x82, 1], varint(8 * histogram.custom_bounds.len() as u64)].concat());
+    histogram.custom_bounds.iter().for_each(|bound| out.extend(bound.to_le_bytes()));
+    out
+}
+
+/// What was sent as it is to be read, but for what is known of resets.
+fn as_read(samples: &[(Timestamp, Histogram)]) -> Vec<(i64, Sample)> {
+    let sample = |(at, histogram): &(Timestamp, Histogram)| {
+        let read = if histogram.is_stale() {
+            Sample::Stale
+        } else {
+            Sample::Histogram(Box::new(without_hint(histogram.clone())))
+        };
+        (at.as_millis(), read)
+    };
+    samples.iter().map(sample).collect()
+}
+
+/// A gauge stays one; all else is for the reader to find. Buckets without observations may be left out.
+fn without_hint(mut histogram: Histogram) -> Histogram {
+    for side in [&mut histogram.positive, &mut histogram.negative] {
+        *side = Buckets::from_sorted(side.iter());
+    }
+    if !histogram.is_gauge() {
+        histogram.reset = ResetHint::Unknown;
+    }
+    histogram
+}
+
+fn without_hints(samples: Vec<(i64, Sample)>) -> Vec<(i64, Sample)> {
+    let strip = |sample| match sample {
+        Sample::Histogram(histogram) => Sample::Histogram(Box::new(without_hint(*histogram))),
+        other => other,
+    };
+    samples.into_iter().map(|(at, sample)| (at, strip(sample))).collect()
+}
+
+/// That no histogram is said to follow without a reset where counts fell.
+fn hints_hold(samples: &[(i64, Sample)]) -> bool {
+    samples.windows(2).all(|pair| match (&pair[0].1, &pair[1].1) {
+        (Sample::Histogram(before), Sample::Histogram(after)) => {
+            after.reset != ResetHint::NotReset || after.count >= before.count && after.schema == before.schema
+        }
+        _ => true,
+    })
+}
+
+fn streamed(base: &str, body: &[u8]) -> BTreeMap<Metric, Vec<(i64, Sample)>> {
+    let (head, body) = post_to(base, body);
+    assert!(head.starts_with("http/1.1 200") && head.contains("application/x-streamed-protobuf"), "{head}");
+    chunks::read(&dechunked(&head, body)).0
+}
+
+/// A body as it was before it was sent in pieces.
+fn dechunked(head: &str, body: Vec<u8>) -> Vec<u8> {
+    if !head.contains("transfer-encoding: chunked") {
+        return body;
+    }
+    let (mut rest, mut whole) = (&body[..], Vec::new());
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n").expect("a length");
+        let digits = std::str::from_utf8(&rest[..end]).expect("digits");
+        let length = usize::from_str_radix(digits, 16).expect("a length");
+        if length == 0 {
+            return whole;
+        }
+        whole.extend_from_slice(&rest[end + 2..end + 2 + length]);
+        rest = &rest[end + 4 + length..];
+    }
+}
+
 #[test]
-fn native_histograms_are_answered_as_they_came_and_not_in_frames() {
+fn native_histograms_are_answered_as_they_came_and_in_frames() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (collector, now) = filled(folder.path());
     // One observation in the bucket of zero: its count, zero bucket, time.
@@ -188,7 +340,7 @@ fn native_histograms_are_answered_as_they_came_and_not_in_frames() {
     writer.series_with(labels, [], [&sent[..]], nothing);
     let answer = writer::send(&collector.http, &collector.base, writer::packed(&writer.finish()));
     assert_eq!(answer.expect("an answer").status, 204);
-    for kinds in [&[][..], &[1, 0]] {
+    for kinds in [&[][..], &[0], &[0, 1]] {
         let result = result(&collector, &request("sizes", now, kinds));
         let series = wire::v1::WriteRequest::new(&result).next().expect("one series").expect("whole");
         let wire::v1::Entry::Series(series) = series else { panic!("no series") };
@@ -196,11 +348,90 @@ fn native_histograms_are_answered_as_they_came_and_not_in_frames() {
             series.histograms().map(|histogram| histogram.expect("one").bytes.to_vec()).collect();
         assert_eq!((series.sample_count, read), (0, vec![sent.clone()]));
     }
-    let (head, body) = post(&collector, &request("sizes", now, &[1]));
-    assert!(head.starts_with("http/1.1 422"), "{head}");
-    assert!(String::from_utf8_lossy(&body).contains("accept SAMPLES"));
-    let (head, _) = post(&collector, &request("read_back", now, &[1]));
-    assert!(head.contains("application/x-streamed-protobuf"), "{head}");
+    let expected = "{{count:1 z_bucket:1}}".parse::<Histogram>().expect("a histogram");
+    for kinds in [&[1][..], &[1, 0]] {
+        let all = streamed(&collector.base, &request("sizes", now, kinds));
+        let read: Vec<_> = all.into_values().collect();
+        assert_eq!(read, [as_read(&[(now, expected.clone())])]);
+    }
+}
+
+#[test]
+fn frames_hold_numbers_and_histograms_in_the_order_of_time() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (collector, now) = filled(folder.path());
+    let custom = |at: usize| -> Histogram {
+        let text =
+            format!("{{{{schema:-53 count:{at} sum:1 custom_values:[0.1 2.5 40000 1e9] buckets:[{at}]}}}}");
+        text.parse().expect("a histogram")
+    };
+    let time = |at: usize| now - STEP * (300 - at) as u32;
+    let labels = Labels::from_pairs([("__name__", "mixed")]);
+    let numbers: Vec<_> = (0..300).step_by(2).map(|at| (time(at), at as f64)).collect();
+    let distributions: Vec<_> = (1..300).step_by(2).map(|at| (time(at), custom(at))).collect();
+    for body in [writer::body(&[(&labels, &numbers)]), histogram_body(&[(&labels, &distributions)])] {
+        assert_eq!(writer::send(&collector.http, &collector.base, body).expect("an answer").status, 204);
+    }
+    let all = streamed(&collector.base, &request("mixed", now, &[1]));
+    let [samples] = <[_; 1]>::try_from(all.into_values().collect::<Vec<_>>()).expect("one series");
+    let number = |(at, value): &(Timestamp, f64)| (at.as_millis(), Sample::Number(value.to_bits()));
+    let mut expected: Vec<_> = numbers.iter().map(number).chain(as_read(&distributions)).collect();
+    expected.sort_by_key(|(at, _)| *at);
+    assert_eq!(without_hints(samples), expected);
+    // Plain series come as they were, stale markers too.
+    let all = streamed(&collector.base, &request("read_back", now, &[1]));
+    let read: Vec<_> = all.into_values().collect();
+    let sent: Vec<Vec<_>> = (0..4).map(|kind| samples_of(kind, now)).collect();
+    assert_eq!(read, sent);
+}
+
+fn samples_of(kind: usize, now: Timestamp) -> Vec<(i64, Sample)> {
+    let number = |(at, value): (Timestamp, f64)| (at.as_millis(), Sample::Number(value.to_bits()));
+    samples(kind, now).into_iter().map(number).collect()
+}
+
+fn send_histograms(collector: &Collector, base: &str, kinds: &[usize], now: Timestamp) {
+    let named = |kind: &usize| {
+        let kind = kind.to_string();
+        Labels::from_pairs([("__name__", "sizes_of"), ("job", "test"), ("kind", &kind)])
+    };
+    let kinds: Vec<_> = kinds.iter().map(|kind| (named(kind), histograms(*kind, now))).collect();
+    let series: Vec<_> = kinds.iter().map(|(labels, samples)| (labels, &samples[..])).collect();
+    let answer = writer::send(&collector.http, base, histogram_body(&series)).expect("an answer");
+    assert!(answer.status / 100 == 2, "{base}: {} {}", answer.status, answer.body);
+}
+
+#[test]
+fn no_frame_says_that_counts_rose_where_they_fell() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (collector, now) = filled(folder.path());
+    send_histograms(&collector, &collector.base, &[0, 1, 2, 3], now);
+    let all = streamed(&collector.base, &request("sizes_of", now, &[1]));
+    assert_eq!(all.len(), 4);
+    for (kind, samples) in all.into_values().enumerate() {
+        assert!(hints_hold(&samples), "{kind}");
+        assert_eq!(without_hints(samples), as_read(&histograms(kind, now)), "{kind}");
+    }
+}
+
+/// Prometheus 2.42 ends its answer with an error where counts fall or are a gauge's: growing ones then.
+#[test]
+fn prometheus_streams_the_same_histograms() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (collector, now) = filled(folder.path());
+    let port = free_port();
+    let more = ["--web.enable-remote-write-receiver", "--enable-feature=native-histograms"];
+    let Some(_prometheus) = prometheus_with(folder.path(), port, "", &more) else { return };
+    let theirs = format!("http://127.0.0.1:{port}");
+    wait_for("prometheus", Duration::from_secs(60), || collector.http.query_value(&theirs, "vector(1)"));
+    let ask = |base: &str| {
+        send_histograms(&collector, base, &[0, 3], now);
+        let all = streamed(base, &request("sizes_of", now, &[1]));
+        all.into_values().map(without_hints).collect::<Vec<_>>()
+    };
+    let (ours, theirs) = (ask(&collector.base), ask(&theirs));
+    assert_eq!(ours.iter().map(Vec::len).collect::<Vec<_>>(), [SAMPLES; 2]);
+    assert_eq!(ours, theirs);
 }
 
 #[test]

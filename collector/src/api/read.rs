@@ -1,12 +1,9 @@
 //! `/api/v1/read`: remote read, so that another Prometheus (or whatever speaks its protocol) asks us for whole series.
 //!
-//! In: a snappy-packed `ReadRequest`. Out: samples at once (`SAMPLES`), or frames of XOR chunks as they are read
-//! (`STREAMED_XOR_CHUNKS`), whichever the client takes; streaming is preferred, because nobody then holds the answer whole. The source
-//! is the reader's own, so that its scope holds. Conditions that only ask for an external label are dropped, and series get the
+//! In: a snappy-packed `ReadRequest`. Out: samples at once (`SAMPLES`), or frames of chunks as they are read
+//! (`STREAMED_XOR_CHUNKS`: numbers, and native histograms in their float form), whichever the client takes; streaming is preferred,
+//! because nobody then holds the answer whole. The source is the reader's own, so that its scope holds. Conditions that only ask for an external label are dropped, and series get the
 //! external labels that they lack, as in Prometheus. Errors are plain text, which Prometheus logs.
-//!
-//! Chunks hold floats. A query whose series hold native histograms is answered with samples where the client takes them, and refused
-//! where it does not.
 //!
 //! Limits: [`BODY_BYTES_MAX`] packed and [`PAYLOAD_BYTES_MAX`] unpacked; `query.series_max` series a query; `query.samples_max` samples an
 //! answer that is not streamed; frames of about [`FRAME_BYTES`], of which [`FRAMES_AHEAD`] wait for a slow client. As many answers
@@ -23,10 +20,12 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Frame;
-use model::{Columns, MatchOp, Matcher, PatternRoom, Selection, SeriesSet, SeriesSource, Timestamp};
+use model::{
+    Columns, Histogram, MatchOp, Matcher, PatternRoom, Selection, SeriesSet, SeriesSource, Timestamp,
+};
 use tokio::sync::mpsc;
 use wire::body::{Codec, Packer, Unpacker};
-use wire::read::{self, FrameWriter, Query, QueryMatcher, ReadRequest, Streamed, xor};
+use wire::read::{self, Chunk, FrameWriter, Query, QueryMatcher, ReadRequest, distributions, xor};
 
 use super::reply::ApiError;
 use super::{Config, Reader, Turns, in_turn};
@@ -68,22 +67,9 @@ async fn answer(
     let body = body.map_err(|error| ApiError::BadData(format!("cannot read the request: {error}")))?;
     let job = Job::read(&body.to_bytes(), reader, state)?;
     let deadline = tokio::time::Instant::now() + job.config.timeout.get();
-    let job = match job.streamed {
-        Streamed::Never => job,
-        Streamed::Only => return stream(job, turns, deadline).await,
-        // Looking for histograms reads series and so takes a turn.
-        Streamed::Possible => {
-            let (job, streams) = in_turn(&turns, deadline, move |patience| {
-                let streams = !job.has_histograms(&*patience.over(Arc::clone(&job.reader.source)))?;
-                Ok((job, streams))
-            })
-            .await?;
-            if streams {
-                return stream(job, turns, deadline).await;
-            }
-            job
-        }
-    };
+    if job.streams {
+        return stream(job, turns, deadline).await;
+    }
     let packed = in_turn(&turns, deadline, move |patience| {
         job.samples(&*patience.over(Arc::clone(&job.reader.source)))
     })
@@ -97,7 +83,7 @@ struct Job {
     reader: Reader,
     config: Config,
     external: ExternalLabels,
-    streamed: Streamed,
+    streams: bool,
     queries: Vec<Asked>,
 }
 
@@ -125,21 +111,7 @@ impl Job {
         let mut room = PatternRoom::of(PATTERN_BYTES_MAX);
         let asked = |query: &Query<'_>| Asked::read(query, &mut room, &external);
         let queries = request.queries.iter().map(asked).collect::<Result<_, _>>()?;
-        Ok(Self { reader, config: settings.query, external, streamed: request.streamed, queries })
-    }
-
-    fn has_histograms(&self, source: &dyn SeriesSource) -> Result<bool, ApiError> {
-        let mut histograms = Vec::new();
-        for asked in &self.queries {
-            let mut series = asked.select(source)?;
-            while series.advance()? {
-                series.read_histograms(&mut histograms)?;
-                if !histograms.is_empty() {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
+        Ok(Self { reader, config: settings.query, external, streams: request.is_streamed, queries })
     }
 
     /// Every sample, packed.
@@ -211,35 +183,85 @@ impl Job {
         asked: &Asked,
         out: &mpsc::Sender<Result<Bytes, ApiError>>,
     ) -> Result<(), ApiError> {
-        let (mut writer, mut chunks) = (FrameWriter::default(), xor::Builder::default());
+        let mut frames = Frames { writer: FrameWriter::default(), index, out };
         let (mut columns, mut histograms) = (Columns::default(), Vec::new());
         let mut series = asked.select(&*self.reader.source)?;
         let mut count = 0;
         while series.advance()? {
             self.count_series(&mut count)?;
-            series.read_histograms(&mut histograms)?;
-            if !histograms.is_empty() {
-                return Err(ApiError::Execution(
-                    "native histograms are not streamed: accept SAMPLES beside STREAMED_XOR_CHUNKS".into(),
-                ));
-            }
             series.read(&mut columns)?;
-            writer.begin(&self.external.stamp(series.labels()));
-            for sample in columns.iter() {
-                chunks.push(sample.timestamp, sample.value);
-                if chunks.is_full() {
-                    chunks.finish().iter().for_each(|chunk| writer.chunk(chunk));
-                    if writer.size() >= FRAME_BYTES {
-                        send(&mut writer, index, out)?;
-                    }
-                }
-            }
-            chunks.finish().iter().for_each(|chunk| writer.chunk(chunk));
-            if writer.has_chunks() {
-                send(&mut writer, index, out)?;
-            }
+            series.read_histograms(&mut histograms)?;
+            frames.writer.begin(&self.external.stamp(series.labels()));
+            chunks(&columns, &histograms, &mut |chunk| frames.add(chunk))?;
+            frames.flush()?;
         }
         Ok(())
+    }
+}
+
+/// Samples of a series as chunks in the order of time, of one kind each.
+fn chunks(
+    columns: &Columns,
+    histograms: &[(Timestamp, Arc<[u8]>)],
+    add: &mut dyn FnMut(&Chunk) -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
+    let (mut numbers, mut distributions) = (xor::Builder::default(), distributions::Builder::default());
+    let mut histograms = histograms.iter().peekable();
+    let mut samples = columns.iter().peekable();
+    loop {
+        let histogram_at = histograms.peek().map(|(at, _)| *at);
+        let is_number = |sample: &model::Sample| histogram_at.is_none_or(|at| sample.timestamp < at);
+        if let Some(sample) = samples.next_if(is_number) {
+            if let Some(chunk) = distributions.finish() {
+                add(&chunk)?;
+            }
+            numbers.push(sample.timestamp, sample.value);
+            if numbers.is_full()
+                && let Some(chunk) = numbers.finish()
+            {
+                add(&chunk)?;
+            }
+        } else if let Some((at, bytes)) = histograms.next() {
+            if let Some(chunk) = numbers.finish() {
+                add(&chunk)?;
+            }
+            let histogram =
+                Histogram::decode(bytes).map_err(|error| ApiError::Internal(error.to_string()))?;
+            if !distributions.takes(&histogram)
+                && let Some(chunk) = distributions.finish()
+            {
+                add(&chunk)?;
+            }
+            distributions.push(*at, histogram);
+        } else {
+            return numbers.finish().or_else(|| distributions.finish()).map_or(Ok(()), |chunk| add(&chunk));
+        }
+    }
+}
+
+/// Frames of one query on their way to the client.
+struct Frames<'a> {
+    writer: FrameWriter,
+    index: usize,
+    out: &'a mpsc::Sender<Result<Bytes, ApiError>>,
+}
+
+impl Frames<'_> {
+    fn add(&mut self, chunk: &Chunk) -> Result<(), ApiError> {
+        self.writer.chunk(chunk);
+        if self.writer.size() >= FRAME_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Sends what there is; fails where nobody takes it any more.
+    fn flush(&mut self) -> Result<(), ApiError> {
+        if !self.writer.has_chunks() {
+            return Ok(());
+        }
+        let message = self.writer.finish(self.index);
+        let mut frame = Vec::with_capacity(message.len() + 16);
+        read::push_frame_head(&mut frame, message.len(), crc32c::crc32c(&message));
+        frame.extend_from_slice(&message);
+        self.out.blocking_send(Ok(frame.into())).map_err(|_| ApiError::Canceled("the client left".into()))
     }
 }
 
@@ -268,18 +290,6 @@ fn matcher(room: &mut PatternRoom, sent: &QueryMatcher<'_>) -> Result<Matcher, A
     promql::matcher(room, sent.name, sent.op, sent.value).map_err(ApiError::BadData)
 }
 
-fn send(
-    writer: &mut FrameWriter,
-    index: usize,
-    out: &mpsc::Sender<Result<Bytes, ApiError>>,
-) -> Result<(), ApiError> {
-    let message = writer.finish(index);
-    let mut frame = Vec::with_capacity(message.len() + 16);
-    read::push_frame_head(&mut frame, message.len(), crc32c::crc32c(&message));
-    frame.extend_from_slice(&message);
-    out.blocking_send(Ok(frame.into())).map_err(|_| ApiError::Canceled("the client left".into()))
-}
-
 /// Answers with frames; what goes wrong before the first has its own status.
 async fn stream(job: Job, turns: Turns, deadline: tokio::time::Instant) -> Result<Response, ApiError> {
     let place = turns.0.stream_place(deadline).await?;
@@ -296,18 +306,18 @@ async fn stream(job: Job, turns: Turns, deadline: tokio::time::Instant) -> Resul
         Some(Ok(frame)) => Some(frame),
         None => None,
     };
-    let mut response = (StatusCode::OK, Body::new(Frames { first, ready })).into_response();
+    let mut response = (StatusCode::OK, Body::new(Streamed { first, ready })).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(read::STREAMED_TYPE));
     Ok(response)
 }
 
 /// A body of frames.
-struct Frames {
+struct Streamed {
     first: Option<Bytes>,
     ready: mpsc::Receiver<Result<Bytes, ApiError>>,
 }
 
-impl HttpBody for Frames {
+impl HttpBody for Streamed {
     type Data = Bytes;
     type Error = ApiError;
 

@@ -1,11 +1,13 @@
 //! Remote read: `prometheus.ReadRequest`, and its two kinds of answers: whole samples, or XOR chunks in frames.
 //!
 //! In: an uncompressed request. Out: what it asks for, borrowed; and writers for `ReadResponse` (samples, at once) and
-//! `ChunkedReadResponse` (chunks of [`xor`], a frame at a time, so that nobody holds an answer whole).
+//! `ChunkedReadResponse` (chunks of [`xor`] and [`distributions`], a frame at a time, so that nobody holds an answer whole).
 //!
 //! A frame is the length of its message as a varint, the CRC-32C of the message in big endian, the message. The checksum is the
 //! caller's to compute: this crate knows none. Limits: [`QUERIES_MAX`] queries a request, [`MATCHERS_MAX`] conditions a query.
 
+mod bits;
+pub mod distributions;
 pub mod xor;
 
 use model::{Labels, MatchOp, Timestamp};
@@ -29,19 +31,8 @@ const HISTOGRAM_TIMESTAMP: u8 = 15;
 pub struct ReadRequest<'a> {
     /// One answer each, in this order.
     pub queries: Vec<Query<'a>>,
-    /// Whether the client takes frames of chunks and prefers them, or takes nothing else.
-    pub streamed: Streamed,
-}
-
-/// Which of the two kinds of answers a client takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Streamed {
-    /// Samples only (it names nothing, or nothing else that we know).
-    Never,
-    /// Either.
-    Possible,
-    /// Frames of chunks only.
-    Only,
+    /// Whether the client takes frames of chunks before whole samples; else it gets those.
+    pub is_streamed: bool,
 }
 
 /// A span of time and conditions on labels.
@@ -73,7 +64,7 @@ impl<'a> ReadRequest<'a> {
     /// What is no such message, or holds more than the limits.
     pub fn parse(payload: &'a [u8]) -> Result<Self, WireError> {
         let mut message = Reader::new(payload);
-        let (mut queries, mut kinds) = (Vec::new(), Vec::new());
+        let (mut queries, mut first_known) = (Vec::new(), None);
         while let Some((number, wire_type)) = message.field()? {
             match (number, wire_type) {
                 (1, _) => {
@@ -83,29 +74,24 @@ impl<'a> ReadRequest<'a> {
                     }
                     queries.push(Query::read(message.message()?)?);
                 }
-                (2, WireType::Varint) => note_kind(&mut kinds, message.varint()?),
+                (2, WireType::Varint) => note_kind(&mut first_known, message.varint()?),
                 (2, WireType::Bytes) => {
                     let mut packed = message.message()?;
                     while !packed.is_empty() {
-                        note_kind(&mut kinds, packed.varint()?);
+                        note_kind(&mut first_known, packed.varint()?);
                     }
                 }
                 _ => message.skip(wire_type)?,
             }
         }
-        let streamed = match kinds.first() {
-            Some(1) if kinds.contains(&0) => Streamed::Possible,
-            Some(1) => Streamed::Only,
-            _ => Streamed::Never,
-        };
-        Ok(Self { queries, streamed })
+        Ok(Self { queries, is_streamed: first_known == Some(1) })
     }
 }
 
-/// Keeps the kinds that we know, each once.
-fn note_kind(kinds: &mut Vec<u64>, kind: u64) {
-    if kind <= 1 && !kinds.contains(&kind) {
-        kinds.push(kind);
+/// Keeps the first kind of answer that we know.
+fn note_kind(first_known: &mut Option<u64>, kind: u64) {
+    if kind <= 1 {
+        first_known.get_or_insert(kind);
     }
 }
 
@@ -184,6 +170,28 @@ pub fn histogram_at(message: &[u8], at: Timestamp) -> Vec<u8> {
     out
 }
 
+/// What a chunk holds, by its number in `prometheus.Chunk`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Numbers.
+    Xor = 1,
+    /// Native histograms whose counts are floats.
+    FloatHistogram = 3,
+}
+
+/// A chunk that is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// What it holds.
+    pub encoding: Encoding,
+    /// Time of the first sample.
+    pub first: Timestamp,
+    /// Time of the last.
+    pub last: Timestamp,
+    /// The number of samples and their bits.
+    pub bytes: Vec<u8>,
+}
+
 /// Builds the messages of an answer in frames: one series a message, several messages where it has many chunks.
 #[derive(Debug, Default)]
 pub struct FrameWriter {
@@ -206,7 +214,7 @@ impl FrameWriter {
     }
 
     /// Adds a chunk.
-    pub fn chunk(&mut self, chunk: &xor::Chunk) {
+    pub fn chunk(&mut self, chunk: &Chunk) {
         self.scratch.clear();
         for (number, time) in [(1, chunk.first), (2, chunk.last)] {
             if time.as_millis() != 0 {
@@ -214,8 +222,7 @@ impl FrameWriter {
                 push_varint(&mut self.scratch, time.as_millis() as u64);
             }
         }
-        // XOR chunks are kind 1.
-        self.scratch.extend([tag(3, WireType::Varint), 1]);
+        self.scratch.extend([tag(3, WireType::Varint), chunk.encoding as u8]);
         push_bytes(&mut self.scratch, 4, &chunk.bytes);
         push_bytes(&mut self.series, 2, &self.scratch);
     }
@@ -288,7 +295,7 @@ mod tests {
         let sent =
             request(&[1, 0], &[query(-5, 10, &[matcher(0, "__name__", "up"), matcher(3, "job", "a|b")])]);
         let read = ReadRequest::parse(&sent).expect("a request");
-        assert_eq!(read.streamed, Streamed::Possible);
+        assert!(read.is_streamed);
         let query = &read.queries[0];
         assert_eq!((query.start.as_millis(), query.end.as_millis()), (-5, 10));
         let name = QueryMatcher { op: MatchOp::Equal, name: "__name__", value: "up" };
@@ -299,17 +306,17 @@ mod tests {
     #[test]
     fn clients_get_what_they_take() {
         let check = |kinds: &[u8], expected| {
-            assert_eq!(ReadRequest::parse(&request(kinds, &[])).expect("a request").streamed, expected);
+            assert_eq!(ReadRequest::parse(&request(kinds, &[])).expect("a request").is_streamed, expected);
         };
-        check(&[], Streamed::Never);
-        check(&[0], Streamed::Never);
-        check(&[0, 1], Streamed::Never);
-        check(&[1, 0], Streamed::Possible);
-        check(&[1], Streamed::Only);
-        check(&[7, 1], Streamed::Only);
+        check(&[], false);
+        check(&[0], false);
+        check(&[0, 1], false);
+        check(&[1, 0], true);
+        check(&[1], true);
+        check(&[7, 1], true);
         // Not packed, as older clients write it.
         let apart = [tag(2, WireType::Varint), 1, tag(2, WireType::Varint), 0];
-        assert_eq!(ReadRequest::parse(&apart).expect("a request").streamed, Streamed::Possible);
+        assert!(ReadRequest::parse(&apart).expect("a request").is_streamed);
     }
 
     #[test]

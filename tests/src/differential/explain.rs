@@ -389,8 +389,10 @@ fn last_digits_grown(place: &Place, servers: &dyn Servers) -> bool {
     if !(is(place, &adds) || is(place, &cancels) && parts_round(place, servers)) {
         return false;
     }
-    let values =
-        |(part, when): (&Query, When)| servers.ask(part, when).0.values_by_time().into_values().flatten();
+    let values = |(part, when): (&Query, When)| match servers.ask(part, when).0 {
+        Answer::Scalar((_, value)) => vec![value],
+        answer => answer.values_by_time().into_values().flatten().collect(),
+    };
     let all = place.query.parts(place.when).into_iter().flat_map(questions).flat_map(values);
     let all = all.filter(|value| value.is_finite());
     let largest = all.fold(0.0, |largest: f64, value| largest.max(value.abs()));

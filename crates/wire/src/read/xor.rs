@@ -19,19 +19,11 @@
 
 use model::Timestamp;
 
+use super::bits::{Bits, XorValue};
+use super::{Chunk, Encoding};
+
 /// Samples of one chunk, as Prometheus cuts them.
 pub const SAMPLES_MAX: u16 = 120;
-
-/// A chunk that is whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chunk {
-    /// Time of the first sample.
-    pub first: Timestamp,
-    /// Time of the last.
-    pub last: Timestamp,
-    /// The number of samples and their bits.
-    pub bytes: Vec<u8>,
-}
 
 /// Takes samples and makes a chunk.
 #[derive(Debug, Default)]
@@ -41,9 +33,7 @@ pub struct Builder {
     first: i64,
     last: i64,
     delta: u64,
-    value: u64,
-    /// Zeros before and behind in the last XOR that was written anew.
-    zeros: Option<(u32, u32)>,
+    value: XorValue,
 }
 
 impl Builder {
@@ -54,28 +44,28 @@ impl Builder {
 
     /// Adds a sample that is later than all before.
     pub fn push(&mut self, at: Timestamp, value: f64) {
-        let (at, value) = (at.as_millis(), value.to_bits());
+        let at = at.as_millis();
         match self.count {
             0 => {
                 self.bits = Bits::default();
                 self.bits.push(0, 16);
                 self.first = at;
                 self.push_varint((at << 1 ^ at >> 63) as u64);
-                self.bits.push(value, 64);
+                self.value.begin(value, &mut self.bits);
             }
             1 => {
                 self.delta = at.wrapping_sub(self.last) as u64;
                 self.push_varint(self.delta);
-                self.push_value(value);
+                self.value.push(value, &mut self.bits);
             }
             _ => {
                 let delta = at.wrapping_sub(self.last) as u64;
                 self.push_second_difference(delta.wrapping_sub(self.delta) as i64);
                 self.delta = delta;
-                self.push_value(value);
+                self.value.push(value, &mut self.bits);
             }
         }
-        (self.last, self.value) = (at, value);
+        self.last = at;
         self.count += 1;
     }
 
@@ -84,11 +74,11 @@ impl Builder {
         if self.count == 0 {
             return None;
         }
-        let mut bytes = std::mem::take(&mut self.bits.bytes);
-        bytes[..2].copy_from_slice(&self.count.to_be_bytes());
-        let (first, last) = (Timestamp::from_millis(self.first), Timestamp::from_millis(self.last));
-        *self = Self::default();
-        Some(Chunk { first, last, bytes })
+        let done = std::mem::take(self);
+        let (first, last) = (Timestamp::from_millis(done.first), Timestamp::from_millis(done.last));
+        let mut bytes = done.bits.into_bytes();
+        bytes[..2].copy_from_slice(&done.count.to_be_bytes());
+        Some(Chunk { encoding: Encoding::Xor, first, last, bytes })
     }
 
     fn push_varint(&mut self, mut value: u64) {
@@ -110,54 +100,6 @@ impl Builder {
         };
         self.bits.push(prefix, prefix_bits);
         self.bits.push(difference as u64, bits);
-    }
-
-    fn push_value(&mut self, value: u64) {
-        let xor = value ^ self.value;
-        if xor == 0 {
-            return self.bits.push(0, 1);
-        }
-        let (before, behind) = (xor.leading_zeros().min(31), xor.trailing_zeros());
-        if let Some((known_before, known_behind)) = self.zeros
-            && before >= known_before
-            && behind >= known_behind
-        {
-            self.bits.push(0b10, 2);
-            return self.bits.push(xor >> known_behind, 64 - known_before - known_behind);
-        }
-        self.zeros = Some((before, behind));
-        let between = 64 - before - behind;
-        self.bits.push(0b11, 2);
-        self.bits.push(u64::from(before), 5);
-        // Six bits: 64 stands as 0.
-        self.bits.push(u64::from(between), 6);
-        self.bits.push(xor >> behind, between);
-    }
-}
-
-/// Bits, the highest of each byte first.
-#[derive(Debug, Default)]
-struct Bits {
-    bytes: Vec<u8>,
-    /// Bits of the last byte that are free.
-    free: u32,
-}
-
-impl Bits {
-    /// Appends the lowest `count` bits, the highest of them first.
-    fn push(&mut self, value: u64, mut count: u32) {
-        while count > 0 {
-            if self.free == 0 {
-                self.bytes.push(0);
-                self.free = 8;
-            }
-            let taken = count.min(self.free);
-            let part = value >> (count - taken) & ((1 << taken) - 1);
-            let last = self.bytes.last_mut().expect("a byte with free bits is there");
-            *last |= (part << (self.free - taken)) as u8;
-            self.free -= taken;
-            count -= taken;
-        }
     }
 }
 
