@@ -45,6 +45,40 @@ fn expressions(text: &str) -> Vec<(String, String)> {
     all
 }
 
+/// What stands behind `key` among the lines of this alert.
+fn of_alert<'t>(pack: &'t str, alert: &str, key: &str) -> &'t str {
+    let mut lines = pack.lines().skip_while(|line| line.trim() != format!("- alert: {alert}"));
+    let found = lines.find_map(|line| line.trim().strip_prefix(key));
+    found.unwrap_or_else(|| panic!("{alert} has `{key}`"))
+}
+
+#[test]
+fn pages_say_how_severe_and_after_which_time() {
+    for path in files(&packs()) {
+        let pack = std::fs::read_to_string(&path).expect("it can be read");
+        let name = path.file_name().expect("it has one").to_string_lossy().into_owned();
+        for alert in alerts(&pack) {
+            let after = of_alert(&pack, &alert, "for: ");
+            let severity = of_alert(&pack, &alert, "labels: {severity: ").trim_end_matches('}');
+            let in_indonesian = if severity == "critical" { "kritis" } else { "peringatan" };
+            for (end, line) in [
+                ("md", format!("severity {severity} · after {after} · pack `configs/rules/{name}`")),
+                (
+                    "id.md",
+                    format!("tingkat {in_indonesian} · setelah {after} · paket `configs/rules/{name}`"),
+                ),
+            ] {
+                let page = root().join(format!("docs/operating/runbooks/{alert}.{end}"));
+                let page = std::fs::read_to_string(page).expect("the page is there");
+                assert!(
+                    page.lines().nth(2).is_some_and(|third| third.ends_with(&line)),
+                    "{alert}.{end}: {line}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn both_find_the_packs_good() {
     let mut ours = program("pantau-collector");
