@@ -9,6 +9,7 @@ mod conformance;
 mod crash;
 mod devices;
 mod differential;
+mod docs;
 mod faults;
 mod fsync;
 mod gone;
