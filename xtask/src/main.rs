@@ -29,7 +29,7 @@ enum Word {
     Test(test::Arguments),
     /// Licences, bans and sources of all dependencies; advisories from a local database.
     Audit(audit::Arguments),
-    /// Ours beside the peers in one run: `agent`, `ingest`, `store`, `snmp` (or `snmp-minute`).
+    /// Ours beside the peers in one run: `agent`, `ingest`, `store`, `query`, `snmp` (or `snmp-minute`).
     Bench(words::BenchArguments),
     /// Prometheus' own PromQL scripts through our engine; its API's description and Grafana's calls against a collector. Counts.
     Conformance,
