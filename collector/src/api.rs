@@ -16,6 +16,7 @@
 mod active;
 mod admin;
 mod blocks;
+mod body;
 mod exemplars;
 mod expression;
 mod federate;

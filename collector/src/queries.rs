@@ -4,8 +4,9 @@
 //! a query in the log ([`log`]).
 //!
 //! Shares of the machine: requests have `query.concurrent_max` places, and run on threads of low priority ([`workers`]); streams of
-//! remote read have as many of their own; rules need no place, but are in the list and the log: they run on threads of their own (`rules/live.rs`) at the program's own
-//! priority, as taking samples in does. A heavy panel then takes what the others leave.
+//! remote read have as many of their own; rules need no place, but are in the list and the log: they run on threads of their own
+//! (`rules/live.rs`) at the program's own priority, as taking samples in does. A heavy panel then takes what the others leave. What
+//! requests hold of their bodies while they wait has its own bound ([`BODY_BYTES_MAX`]).
 //!
 //! A query ends early when its time is up, when its client leaves, or when somebody who sees it ends it; what else reads series ends by
 //! its [`Patience`], for the first two of these reasons. Deliberately not here: limits
@@ -33,6 +34,9 @@ use crate::state::now;
 use log::Log;
 pub use patience::{Patience, Waiting};
 use workers::Workers;
+
+/// Bytes of large requests' bodies that are held at once.
+pub const BODY_BYTES_MAX: usize = 64 << 20;
 
 /// Where a query comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +119,7 @@ impl Shared {
 pub struct Queries {
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
     workers: Arc<Workers>,
     next: AtomicU64,
     shared: Arc<Shared>,
@@ -139,6 +144,7 @@ impl Queries {
         Self {
             requests: places(),
             streams: places(),
+            bodies: Arc::new(Semaphore::new(BODY_BYTES_MAX)),
             workers: Arc::default(),
             next: AtomicU64::new(1),
             shared: Arc::new(Shared { active: Mutex::default(), log, metrics }),
@@ -148,6 +154,11 @@ impl Queries {
     /// Begins, moves or ends the log of queries; a file that is the same is opened anew, so that another program may have moved it.
     pub fn open_log(&self, config: &log::Config, base: &Path) -> Result<(), Mistake> {
         self.shared.log.open(config, base)
+    }
+
+    /// The room that large requests' bodies share, a permit a byte.
+    pub fn bodies(&self) -> &Arc<Semaphore> {
+        &self.bodies
     }
 
     /// Whether queries are logged.

@@ -230,6 +230,13 @@ mod tests {
             self.0.lock().expect("nothing panics").push(matchers.join(" "));
             Ok(nothing)
         }
+
+        fn note_all<T>(&self, selections: &[Selection<'_>], nothing: T) -> Result<T, SourceError> {
+            // Nothing to choose by would be everything.
+            assert!(!selections.is_empty());
+            selections.iter().try_for_each(|selection| self.note(selection, ()))?;
+            Ok(nothing)
+        }
     }
 
     struct Nothing;
@@ -265,7 +272,7 @@ mod tests {
         }
 
         fn label_names(&self, selections: &[Selection<'_>], _: usize) -> Result<Vec<String>, SourceError> {
-            self.note(&selections[0], Vec::new())
+            self.note_all(selections, Vec::new())
         }
 
         fn label_values(
@@ -274,11 +281,11 @@ mod tests {
             selections: &[Selection<'_>],
             _: usize,
         ) -> Result<Vec<String>, SourceError> {
-            self.note(&selections[0], Vec::new())
+            self.note_all(selections, Vec::new())
         }
 
         fn series(&self, selections: &[Selection<'_>], _: usize) -> Result<Vec<Labels>, SourceError> {
-            self.note(&selections[0], Vec::new())
+            self.note_all(selections, Vec::new())
         }
     }
 
@@ -291,10 +298,14 @@ mod tests {
         drop(source.select(&wide).expect("nothing fails"));
         drop(source.select_parts(&wide, 1).expect("nothing fails"));
         source.label_names(&[], 0).expect("nothing fails");
-        source.label_values("job", &[wide], 0).expect("nothing fails");
+        source.label_values("job", &[], 0).expect("nothing fails");
         source.series(&[], 0).expect("nothing fails");
+        let several = [wide, wide, wide];
+        source.label_names(&several, 0).expect("nothing fails");
+        source.label_values("job", &several, 0).expect("nothing fails");
+        source.series(&several, 0).expect("nothing fails");
         let all = asked.0.lock().expect("nothing panics");
-        assert_eq!(all.len(), 5);
+        assert_eq!(all.len(), 2 + 3 + 3 * several.len());
         for matchers in &*all {
             assert!(matchers.contains("region=~") && matchers.contains("site=~"), "{matchers}");
         }

@@ -4,11 +4,10 @@ use std::num::IntErrorKind;
 
 use axum::extract::{FromRequest, Request};
 use axum::response::Response;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use model::{Matcher, PatternRoom, Timestamp};
 
+use super::body;
 use super::reply::ApiError;
 use super::time::{parse_duration, parse_time};
 use crate::state::AppState;
@@ -28,6 +27,8 @@ pub(super) struct Params {
     pub(super) gzip: bool,
     /// The client's `Accept` header.
     pub(super) accept: String,
+    /// What a large form takes of the room of all.
+    room: body::Room,
 }
 
 impl Params {
@@ -149,23 +150,27 @@ fn shown(text: &str) -> String {
 impl FromRequest<AppState> for Params {
     type Rejection = Response;
 
-    async fn from_request(request: Request, _: &AppState) -> Result<Self, Response> {
-        read(request).await.map_err(|error| error.response(false))
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Response> {
+        read(request, state).await.map_err(|error| error.response(false))
     }
 }
 
-async fn read(request: Request) -> Result<Params, ApiError> {
+async fn read(request: Request, state: &AppState) -> Result<Params, ApiError> {
     let headers = request.headers();
     let mut params = Params {
         pairs: Vec::new(),
         gzip: takes_gzip(text_of(headers, header::ACCEPT_ENCODING)),
         accept: text_of(headers, header::ACCEPT).to_owned(),
+        room: body::Room::default(),
     };
     let is_form = text_of(headers, header::CONTENT_TYPE).starts_with("application/x-www-form-urlencoded");
     let query = request.uri().query().unwrap_or_default().to_owned();
     // As Go's ParseForm has it.
     if is_form && [Method::POST, Method::PUT, Method::PATCH].contains(request.method()) {
-        params.add(&form(request).await?)?;
+        let read = body::whole(request.into_body(), FORM_BYTES_MAX, state.queries.bodies()).await;
+        let (form, room) = read.map_err(|refused| refused.error("the form", FORM_BYTES_MAX))?;
+        params.add(&form)?;
+        params.room = room;
     }
     params.add(query.as_bytes())?;
     Ok(params)
@@ -173,17 +178,6 @@ async fn read(request: Request) -> Result<Params, ApiError> {
 
 fn text_of(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-}
-
-async fn form(request: Request) -> Result<Bytes, ApiError> {
-    let collected = Limited::new(request.into_body(), FORM_BYTES_MAX).collect().await;
-    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
-        if error.downcast_ref::<LengthLimitError>().is_some() {
-            ApiError::BadData(format!("the form is larger than {FORM_BYTES_MAX} bytes"))
-        } else {
-            ApiError::BadData(format!("cannot read the form: {error}"))
-        }
-    })
 }
 
 /// Whether an `Accept-Encoding` header takes gzip.

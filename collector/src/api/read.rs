@@ -12,23 +12,25 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Frame;
 use model::{
     Columns, Histogram, MatchOp, Matcher, PatternRoom, Selection, SeriesSet, SeriesSource, Timestamp,
 };
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
 use wire::body::{Codec, Packer, Unpacker};
 use wire::read::{self, Chunk, FrameWriter, Query, QueryMatcher, ReadRequest, distributions, xor};
 
 use super::reply::ApiError;
-use super::{Config, Reader, Turns, in_turn};
+use super::{Config, Reader, Turns, body, in_turn};
 use crate::external::ExternalLabels;
 use crate::state::AppState;
 
@@ -42,6 +44,8 @@ const PATTERN_BYTES_MAX: usize = 4 << 20;
 const FRAME_BYTES: usize = 1 << 20;
 /// Frames that are ready before the client takes them.
 const FRAMES_AHEAD: usize = 2;
+/// How long a client has for a frame: one that takes a byte now and then would keep its place for ever. Some 30 kbit/s are enough.
+const FRAME_TIME: Duration = Duration::from_secs(300);
 
 /// The handler.
 pub(super) async fn read(
@@ -63,9 +67,9 @@ async fn answer(
     turns: Turns,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| ApiError::BadData(format!("cannot read the request: {error}")))?;
-    let job = Job::read(&body.to_bytes(), reader, state)?;
+    let read = body::whole(request.into_body(), BODY_BYTES_MAX, state.queries.bodies()).await;
+    let (body, _room) = read.map_err(|refused| refused.error("the request", BODY_BYTES_MAX))?;
+    let job = Job::read(&body, reader, state)?;
     let deadline = tokio::time::Instant::now() + job.config.timeout.get();
     if job.streams {
         return stream(job, turns, deadline).await;
@@ -183,7 +187,7 @@ impl Job {
         asked: &Asked,
         out: &mpsc::Sender<Result<Bytes, ApiError>>,
     ) -> Result<(), ApiError> {
-        let mut frames = Frames { writer: FrameWriter::default(), index, out };
+        let mut frames = Frames { writer: FrameWriter::default(), index, out, runtime: Handle::current() };
         let (mut columns, mut histograms) = (Columns::default(), Vec::new());
         let mut series = asked.select(&*self.reader.source)?;
         let mut count = 0;
@@ -244,6 +248,7 @@ struct Frames<'a> {
     writer: FrameWriter,
     index: usize,
     out: &'a mpsc::Sender<Result<Bytes, ApiError>>,
+    runtime: Handle,
 }
 
 impl Frames<'_> {
@@ -261,7 +266,13 @@ impl Frames<'_> {
         let mut frame = Vec::with_capacity(message.len() + 16);
         read::push_frame_head(&mut frame, message.len(), crc32c::crc32c(&message));
         frame.extend_from_slice(&message);
-        self.out.blocking_send(Ok(frame.into())).map_err(|_| ApiError::Canceled("the client left".into()))
+        let send = self.out.send_timeout(Ok(frame.into()), FRAME_TIME);
+        self.runtime.block_on(send).map_err(|error| {
+            ApiError::Canceled(match error {
+                SendTimeoutError::Timeout(_) => "the client reads too slowly".into(),
+                SendTimeoutError::Closed(_) => "the client left".into(),
+            })
+        })
     }
 }
 
@@ -329,5 +340,34 @@ impl HttpBody for Streamed {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         self.ready.poll_recv(context).map(|next| next.map(|frame| frame.map(Frame::data)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_loses_its_place() {
+        let (out, mut taken) = mpsc::channel(FRAMES_AHEAD);
+        let runtime = Handle::current();
+        let (told, outcome) = tokio::sync::oneshot::channel();
+        // A thread of its own: the clock of the test stands still while one of the runtime's works.
+        let sender = std::thread::spawn(move || {
+            let mut frames = Frames { writer: FrameWriter::default(), index: 0, out: &out, runtime };
+            let mut numbers = xor::Builder::default();
+            numbers.push(Timestamp::from_millis(1), 1.0);
+            let chunk = numbers.finish().expect("a sample");
+            frames.writer.begin(&model::Labels::from_pairs([("job", "a")]));
+            let mut send = || frames.add(&chunk).and_then(|()| frames.flush());
+            let refused = (0..=FRAMES_AHEAD).find_map(|at| send().err().map(|error| (at, error.to_string())));
+            drop(told.send(refused));
+        });
+        let began = tokio::time::Instant::now();
+        let refused = outcome.await.expect("the thread ended well");
+        assert_eq!(refused, Some((FRAMES_AHEAD, "the client reads too slowly".into())));
+        assert!(began.elapsed() >= FRAME_TIME);
+        assert!(taken.recv().await.is_some(), "what was ready is still there");
+        sender.join().expect("no panic");
     }
 }

@@ -44,6 +44,9 @@ enum Channel {
     Webhook(Webhook),
     Email(Box<Email>),
     Telegram(Telegram),
+    /// Takes everything, and has a mistake of ours in it for alerts of one name.
+    #[cfg(test)]
+    Stumbling(&'static str),
 }
 
 impl Receiver {
@@ -71,6 +74,8 @@ impl Receiver {
             Channel::Webhook(webhook) => webhook.place(),
             Channel::Email(email) => email.place(),
             Channel::Telegram(telegram) => telegram.place(),
+            #[cfg(test)]
+            Channel::Stumbling(_) => String::new(),
         }
     }
 
@@ -80,6 +85,11 @@ impl Receiver {
             Channel::Webhook(webhook) => webhook.send(message).await,
             Channel::Email(email) => email.send(message).await,
             Channel::Telegram(telegram) => telegram.send(message).await,
+            #[cfg(test)]
+            Channel::Stumbling(name) => {
+                assert!(message.alerts.iter().all(|alert| alert.label("alertname") != *name), "stumbled");
+                Answer::Delivered(String::new())
+            }
         }
     }
 }
@@ -233,4 +243,54 @@ impl Worker {
 
 fn is_expired(told_at: Timestamp, now: Timestamp, after: Duration) -> bool {
     u128::from(now.millis_since(told_at).max(0).unsigned_abs()) > after.as_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::notify::alert::{Kind, example};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_mistake_of_ours_costs_one_message_and_those_behind_it_arrive() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let outbox = Arc::new(Outbox::open(folder.path(), 1 << 20).expect("a good disk"));
+        let metrics = Metrics::new();
+        let figures = Arc::new(Figures::new(&metrics));
+        let reading = outbox.read("test.noc").expect("a good disk");
+        let (stop, stopped) = watch::channel(false);
+        let worker = Worker {
+            receiver: Receiver {
+                key: "test.noc".into(),
+                channel: Channel::Stumbling("b"),
+                spacing: Duration::ZERO,
+            },
+            outbox: Arc::clone(&outbox),
+            figures: Arc::clone(&figures),
+            give_up_after: Duration::from_secs(3_600),
+            stop: stopped,
+            runtime: Handle::current(),
+        };
+        let work = tokio::task::spawn_blocking(move || worker.run(reading));
+        let appending = Arc::clone(&outbox);
+        let append = move || {
+            for name in ["a", "b", "c"] {
+                appending.append(&[example(name, Kind::Firing)], now()).expect("a good disk");
+            }
+        };
+        tokio::task::spawn_blocking(append).await.expect("no panic");
+        let count = || {
+            let delivered = figures.delivered.with_label_values(&["test.noc"]).get();
+            (delivered, figures.given_up.with_label_values(&["test.noc", "mistake"]).get())
+        };
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while count() != (2, 1) {
+            assert!(tokio::time::Instant::now() < deadline, "{:?}", count());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.send_replace(true);
+        work.await.expect("the thread itself did not panic");
+        let left = outbox.read("test.noc").expect("a good disk").message().expect("a good disk");
+        assert!(left.is_none(), "what was given up does not come again");
+    }
 }

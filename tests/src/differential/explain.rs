@@ -117,6 +117,7 @@ const RULES: &[Rule] = &[
     Rule { name: "labels out of last digits", explains: last_digits_as_labels },
     Rule { name: "last digits of large numbers", explains: last_digits_grown },
     Rule { name: "logarithms of the smallest numbers in Go 1.19", explains: logarithm_of_least },
+    Rule { name: "powers of e next to infinity in Go 1.19", explains: power_next_to_infinity },
     Rule { name: VARIES, explains: answers_vary },
 ];
 
@@ -137,12 +138,16 @@ fn values_differ(place: &Place, fits: impl Fn(f64, f64) -> bool) -> bool {
 /// What is said where results of one label set meet: of two vectors one to one, and with `group_left`.
 const COLLISIONS: [&str; 2] = ["same labelset", "grouping labels must ensure unique matches"];
 
+fn collides(answer: &Answer) -> bool {
+    matches!(answer, Answer::Error(_, text) if COLLISIONS.iter().any(|words| text.contains(words)))
+}
+
 /// 2.42 keeps the name of the left side, and all else is the same; where names alone told series apart, ours are too many of one name.
 fn atan2(place: &Place, _: &dyn Servers) -> bool {
     let same = || place.theirs.without("__name__").differs(&place.ours, TOLERANCE).is_none();
-    let collides =
-        matches!(&place.ours, Answer::Error(_, text) if COLLISIONS.iter().any(|words| text.contains(words)));
-    is(place, &["atan2"]) && place.theirs != place.theirs.without("__name__") && (collides || same())
+    is(place, &["atan2"])
+        && place.theirs != place.theirs.without("__name__")
+        && (collides(&place.ours) || same())
 }
 
 /// 2.42 has no value for them.
@@ -217,15 +222,17 @@ fn forgotten_offset(place: &Place, servers: &dyn Servers) -> bool {
     let window = Query::Range(text.clone(), LOOKBACK_S, *shift, labels.clone());
     let (samples, others) = servers.ask(&window, When::Instant(*at));
     let (Answer::Series(samples), None) = (&samples, samples.differs(&others, 0.0)) else { return false };
-    let Answer::Series(ours) = &place.ours else { return false };
-    let latest = |metric: &Metric| {
-        let unnamed = |(metric, points): &(Metric, Vec<Point>)| {
-            let mut metric = metric.clone();
-            metric.remove("__name__");
-            (metric, points.last().map(|point| point.0))
-        };
-        samples.iter().map(unnamed).find(|(have, _)| have == metric).and_then(|(_, time)| time)
+    let unnamed = |(metric, points): &(Metric, Vec<Point>)| {
+        let mut metric = metric.clone();
+        metric.remove("__name__");
+        (metric, points.last().map(|point| point.0))
     };
+    let found: BTreeMap<Metric, Option<i64>> = samples.iter().map(unnamed).collect();
+    if collides(&place.ours) {
+        return found.len() < samples.len();
+    }
+    let Answer::Series(ours) = &place.ours else { return false };
+    let latest = |metric: &Metric| found.get(metric).copied().flatten();
     ours.iter().all(|(metric, points)| {
         points.iter().all(|(_, value)| latest(metric).is_some_and(|time| time as f64 / 1000.0 == *value))
     })
@@ -435,12 +442,28 @@ fn joined(place: &Place, servers: &dyn Servers) -> bool {
     refused && place.ours.is_something() && same_at_each_time(place, servers)
 }
 
-/// A subquery of what never changes (all its selectors have `@`) has a first step in 2.42 even where none falls into its window.
+/// A subquery of what never changes (all its selectors have `@`) has a first step in 2.42 even where none falls into its window; and what
+/// cannot be evaluated there is an error.
 fn step_after_window(place: &Place, _: &dyn Servers) -> bool {
-    let (When::Instant(at), Query::Subquery(..)) = (place.when, &place.query) else { return false };
-    let right = place.query.window(at).map_or(i64::MAX, |(_, right)| right) * 1000;
-    let times = place.theirs.values_by_time();
-    place.ours == Answer::Series(Vec::new()) && !times.is_empty() && times.keys().all(|time| *time > right)
+    let When::Instant(at) = place.when else { return false };
+    let is_empty = place.ours == Answer::Series(Vec::new());
+    match &place.query {
+        Query::Subquery(..) => {
+            let right = place.query.window(at).map_or(i64::MAX, |(_, right)| right) * 1000;
+            let times = place.theirs.values_by_time();
+            is_empty && !times.is_empty() && times.keys().all(|time| *time > right)
+        }
+        Query::Call(_, arguments) => {
+            let has_no_step = |argument: &Query| match (argument, argument.window(at)) {
+                (Query::Subquery(_, _, step, _), Some((left, right))) => {
+                    right.div_euclid(step.unwrap_or(60)) == left.div_euclid(step.unwrap_or(60))
+                }
+                _ => false,
+            };
+            is_empty && collides(&place.theirs) && arguments.iter().any(has_no_step)
+        }
+        _ => false,
+    }
 }
 
 /// Where the first step of a subquery with an offset falls on the query's own time, 2.42 does not correct the offset of selectors with `@` in
@@ -461,7 +484,9 @@ fn step_now(place: &Place, servers: &dyn Servers) -> bool {
     };
     begins && {
         let (ours, theirs) = servers.ask(&place.query, later);
-        ours.is_something() && ours.differs(&theirs, TOLERANCE).is_none()
+        // `absent_over_time` finds nothing now and then.
+        let is_proof = ours.is_something() || ours.differs(&place.ours, TOLERANCE).is_none();
+        is_proof && ours.differs(&theirs, TOLERANCE).is_none()
     }
 }
 
@@ -477,12 +502,28 @@ fn same_at_each_time(place: &Place, servers: &dyn Servers) -> bool {
 /// Go 1.19's logarithm, in assembler on amd64, takes numbers below 2.2e-308 for some 1e-308.
 fn logarithm_of_least(place: &Place, _: &dyn Servers) -> bool {
     let least = match place.query.name() {
+        // Go takes a root by the logarithm.
+        "^" => {
+            return values_differ(place, |ours, theirs| {
+                ours < theirs && theirs < f64::MIN_POSITIVE.powf(0.2)
+            });
+        }
         "ln" => f64::MIN_POSITIVE.ln(),
         "log2" => f64::MIN_POSITIVE.log2(),
         "log10" => f64::MIN_POSITIVE.log10(),
         _ => return false,
     };
     values_differ(place, |ours, theirs| ours < least && theirs > ours && theirs < least + 1.0)
+}
+
+/// Go 1.19's power of e, in assembler on amd64, is infinite from 2^1023.5 on; the hyperbolic functions are half of it.
+fn power_next_to_infinity(place: &Place, _: &dyn Servers) -> bool {
+    let least = match place.query.name() {
+        "exp" => f64::MAX / 2.0,
+        "sinh" | "cosh" => f64::MAX / 4.0,
+        _ => return false,
+    };
+    values_differ(place, |ours, theirs| ours.abs() > least && theirs.is_infinite())
 }
 
 /// The order of a Go map decides, here or in a part: the same question has several answers.
