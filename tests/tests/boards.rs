@@ -33,19 +33,28 @@ const RULES: &str = "groups:
 ";
 
 /// Alerts of the packs that rest on what the simulated devices say; pending, because the test does not wait for their `for`.
-const ALERTS: [&str; 12] = [
-    "DeviceBusy",
-    "DevicePartFailed",
-    "NotifyWaits",
-    "OpticsDropped",
-    "OpticsMarginLow",
-    "OpticsNoLight",
-    "PortDiscards",
-    "PortDown",
-    "PortErrorsMany",
-    "TargetDown",
-    "UpsBatteryHot",
-    "UpsOnBattery",
+/// Each with the port, where it is one.
+const ALERTS: [(&str, &str); 20] = [
+    ("AgentSilent", ""),
+    ("DeviceBusy", ""),
+    ("DevicePartFailed", ""),
+    ("NotifyWaits", ""),
+    ("OpticsDropped", "xe-0/0/0"),
+    ("OpticsHot", "ge-0/0/2"),
+    ("OpticsMarginLow", "xe-0/0/0"),
+    ("OpticsNoLight", "xe-0/0/1"),
+    ("OpticsOverloaded", "ge-0/0/2"),
+    ("OpticsVeryHot", "ge-0/0/2"),
+    ("PortDiscards", "xe-0/0/0"),
+    ("PortDiscards", "ge-0/0/2"),
+    ("PortDown", "xe-0/0/0"),
+    ("PortErrorsMany", "xe-0/0/0"),
+    ("PortErrorsMany", "ge-0/0/2"),
+    ("PortHalfDuplex", "ge-0/0/2"),
+    ("TargetDown", ""),
+    ("UpsBatteryHot", ""),
+    ("UpsLoad", ""),
+    ("UpsOnBattery", ""),
 ];
 
 /// The packs, each group once a second.
@@ -307,8 +316,11 @@ fn check_rules(collector: &Collector) {
     let missing = || {
         let alerts = get(collector, "alerts", &[]);
         let alerts = alerts["data"]["alerts"].as_array().cloned().expect("a list");
-        let is_there = |name: &&str| alerts.iter().any(|alert| alert["labels"]["alertname"] == **name);
-        ALERTS.into_iter().filter(|name| !is_there(name)).collect::<Vec<_>>()
+        let is_there = |(name, port): &(&str, &str)| {
+            let same = |alert: &&Value| alert["labels"]["alertname"] == **name;
+            alerts.iter().filter(same).any(|alert| port.is_empty() || alert["labels"]["ifName"] == **port)
+        };
+        ALERTS.into_iter().filter(|one| !is_there(one)).collect::<Vec<_>>()
     };
     let started = Instant::now();
     while !missing().is_empty() {
