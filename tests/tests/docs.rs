@@ -128,3 +128,16 @@ fn both_languages_have_the_same_parts() {
     assert!(apart.is_empty(), "headings, blocks of code, rows, items in both languages: {apart:#?}");
     assert_ne!(shape("# a\n- b\n"), shape("# a\n"), "a control");
 }
+
+/// Each rule that explains a difference from Prometheus 2.42 stands in the page's table.
+#[test]
+fn explained_differences_are_listed() {
+    let page = read(&root().join("docs/conformance/differential.md"));
+    let table = page.lines().skip_while(|line| !line.starts_with("| rule |")).skip(2);
+    let listed = table.take_while(|line| line.starts_with('|')).count();
+    let source = read(&root().join("tests/src/differential/explain.rs"));
+    let rules = source.lines().skip_while(|line| !line.starts_with("const RULES")).skip(1);
+    let rules = rules.take_while(|line| *line != "];").filter(|line| line.contains("explains:")).count();
+    assert!(rules > 15, "{rules} rules are found");
+    assert_eq!(listed, rules, "rows of the table, and rules");
+}
