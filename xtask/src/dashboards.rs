@@ -9,6 +9,7 @@ mod json;
 mod lint;
 mod npm;
 mod packs;
+mod provisioning;
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,8 @@ use crate::shell::root;
 pub(crate) enum Words {
     /// Writes dashboards/*.json anew.
     Write,
-    /// Whether the files are current and follow the rules; of the packs of rules, whether their metrics exist.
+    /// Whether the files are current and follow the rules; whether Grafana's provisioning fits them; of the packs of rules, whether their
+    /// metrics exist.
     Check {
         /// Also against npm's @grafana/schema and @prometheus-io/lezer-promql, installed in this folder; needs node.
         #[arg(long)]
@@ -66,6 +68,9 @@ fn check(npm: Option<&Path>) -> Result<()> {
         boards.push((name, board));
     }
     faults.extend(wrong_ways(&boards));
+    let devices =
+        boards::BOARDS.iter().find(|board| board.uid == "pantau-network").expect("the board of devices");
+    faults.extend(provisioning::faults(&root().join("configs/grafana"), devices.interval)?);
     let packs = packs::read(&root().join("configs/rules"))?;
     faults.extend(packs::faults(&packs, &catalogue));
     if let Some(folder) = npm {
