@@ -57,10 +57,14 @@ pub(super) async fn range(
             return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
         }
         let step = params.required_duration("step")?;
-        if step.as_millis() == 0 {
+        // Steps below a millisecond are too many unless there is one only, which has none.
+        if step.is_zero() {
             return Err(bad_step());
         }
         check_resolution(end.millis_since(start), step)?;
+        if step.as_millis() == 0 {
+            return Err(bad_step());
+        }
         let asked = asked(caller, &method, "/api/v1/query_range", &params, Span { start, end, step });
         let query = asked.query.clone();
         let evaluate =
@@ -77,7 +81,7 @@ fn bad_step() -> ApiError {
 
 /// Points per series, as Prometheus bounds them.
 fn check_resolution(span_ms: i64, step: Duration) -> Result<(), ApiError> {
-    let steps = u128::from(span_ms.unsigned_abs()) / step.as_millis();
+    let steps = u128::from(span_ms.unsigned_abs()) * 1_000_000 / step.as_nanos().max(1);
     if steps > 11_000 {
         return Err(ApiError::BadData(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)".into(),

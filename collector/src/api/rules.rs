@@ -6,6 +6,7 @@
 //! the state `unknown`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use alerting::{ActiveAlert, AlertState};
 use axum::extract::State;
@@ -177,11 +178,16 @@ fn group_json(group: &GroupView, asked: &Asked, scope: &Scope) -> Option<Value> 
         "name": group.spec.name,
         "file": group.spec.file,
         "rules": rules,
-        "interval": group.spec.interval.as_secs_f64(),
+        "interval": seconds(group.spec.interval),
         "limit": group.spec.limit,
-        "evaluationTime": group.took.as_secs_f64(),
+        "evaluationTime": seconds(group.took),
         "lastEvaluation": moment(group.at),
     }))
+}
+
+/// As Go writes a float: whole seconds without a fraction.
+fn seconds(span: Duration) -> Value {
+    if span.subsec_nanos() == 0 { span.as_secs().into() } else { span.as_secs_f64().into() }
 }
 
 fn moment(at: Option<Timestamp>) -> String {
@@ -199,7 +205,7 @@ fn rule_json(view: &RuleView, asked: &Asked, scope: &Scope) -> Option<Value> {
         "query": rule.expr.to_string(),
         "labels": object(rule.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
         "health": view.fared.health(),
-        "evaluationTime": view.fared.took.as_secs_f64(),
+        "evaluationTime": seconds(view.fared.took),
         "lastEvaluation": moment(view.fared.at),
     });
     if let Some(error) = view.fared.error.as_ref().filter(|_| scope.is_everything()) {
@@ -210,8 +216,8 @@ fn rule_json(view: &RuleView, asked: &Asked, scope: &Scope) -> Option<Value> {
         RuleKind::Alert { hold, keep_firing, annotations } => {
             json["type"] = "alerting".into();
             json["state"] = state_of(&alerts, view.fared.at.is_some()).into();
-            json["duration"] = hold.as_secs_f64().into();
-            json["keepFiringFor"] = keep_firing.as_secs_f64().into();
+            json["duration"] = seconds(*hold);
+            json["keepFiringFor"] = seconds(*keep_firing);
             let hidden = hidden_annotations(rule, scope);
             json["annotations"] = annotations_json(annotations, &hidden);
             let alerts = if asked.exclude_alerts { Vec::new() } else { alerts };

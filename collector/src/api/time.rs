@@ -17,7 +17,8 @@ pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
         return Some(*end);
     }
     if let Ok(seconds) = text.parse::<f64>() {
-        let millis = (seconds * 1000.0).round();
+        // Whole seconds apart, as Prometheus rounds: 1.0005 is 1.000.
+        let millis = seconds.trunc() * 1000.0 + (seconds.fract() * 1000.0).round();
         // Beyond 2^53 a float holds no milliseconds; Prometheus' own smallest and largest times saturate.
         return millis.is_finite().then_some(Timestamp::from_millis(millis as i64));
     }
@@ -73,6 +74,8 @@ mod tests {
     fn times_in_both_forms() {
         check("1700000000.1234", Some(1_700_000_000_123));
         check("-1.5", Some(-1500));
+        check("1.0005", Some(1000));
+        check("1.0006", Some(1001));
         check("1e3", Some(1_000_000));
         check("2026-11-22T10:00:00+07:00", Some(1_795_316_400_000));
         check("2026-11-22T03:00:00.25Z", Some(1_795_316_400_250));

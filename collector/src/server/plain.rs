@@ -22,7 +22,8 @@ pub(super) fn instead_of(bytes: &[u8]) -> Option<Vec<u8>> {
         && !text.contains(wire::identity::COLLECTOR_TIME);
     let code = status.split(' ').next().filter(|_| is_bare)?;
     let said = match code {
-        "400" => "cannot read the request: it is no HTTP/1.1 request with good headers; https:// is for a listener with `tls` in its settings\n"
+        "400" => "cannot read the request: it is no HTTP/1.1 request with good headers. In an address \", < and > are written %22, %3C and %3E \
+             (curl -G --data-urlencode does); https:// is for a listener with `tls` in its settings\n"
             .to_owned(),
         "414" => {
             "the request's address is too long: send the query by POST, as a form\n".to_owned()

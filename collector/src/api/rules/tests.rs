@@ -87,13 +87,13 @@ fn a_group_reads_as_in_prometheus() {
                "activeAt": "2026-11-22T03:00:00.25Z", "value": "0e+00"})
     };
     let expected = json!({"groups": [{
-        "name": "first", "file": "r.yml", "interval": 30.0, "limit": 5, "evaluationTime": 0.003,
+        "name": "first", "file": "r.yml", "interval": 30, "limit": 5, "evaluationTime": 0.003,
         "lastEvaluation": "2026-11-22T03:00:00.25Z",
         "rules": [
             {"name": "job:up:sum", "query": "sum(up)", "labels": {"team": "net"}, "health": "ok", "evaluationTime": 0.001,
              "lastEvaluation": "2026-11-22T03:00:00.25Z", "type": "recording"},
-            {"name": "Down", "query": "up == 0", "labels": {"severity": "page"}, "annotations": {"summary": "down"}, "duration": 300.0,
-             "keepFiringFor": 0.0, "health": "ok", "evaluationTime": 0.001, "lastEvaluation": "2026-11-22T03:00:00.25Z",
+            {"name": "Down", "query": "up == 0", "labels": {"severity": "page"}, "annotations": {"summary": "down"}, "duration": 300,
+             "keepFiringFor": 0, "health": "ok", "evaluationTime": 0.001, "lastEvaluation": "2026-11-22T03:00:00.25Z",
              "type": "alerting", "state": "firing", "alerts": [alert("33.19"), alert("33.20")]},
         ],
     }]});
