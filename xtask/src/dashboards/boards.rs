@@ -481,11 +481,11 @@ const OPTICS: Board = Board {
         .words(&[("0", "dark")]),
         lines(
             ("Received", "dBm", "Optical power received."),
-            &[Query("{{instance}} {{ifName}} {{lane}}", "optics_rx_power_dbm{HERE}")],
+            &[Query("{{instance}} {{ifName}} {{sensor}} {{lane}}", "optics_rx_power_dbm{HERE}")],
         ),
         lines(
             ("Sent", "dBm", "Optical power sent."),
-            &[Query("{{instance}} {{ifName}} {{lane}}", "optics_tx_power_dbm{HERE}")],
+            &[Query("{{instance}} {{ifName}} {{sensor}} {{lane}}", "optics_tx_power_dbm{HERE}")],
         ),
         lines(
             (
@@ -494,17 +494,17 @@ const OPTICS: Board = Board {
                 "Power received now less an hour ago. 3 dB less: somebody is in the closure.",
             ),
             &[Query(
-                "{{instance}} {{ifName}} {{lane}}",
+                "{{instance}} {{ifName}} {{sensor}} {{lane}}",
                 "optics_rx_power_dbm{HERE} - optics_rx_power_dbm{HERE} offset 1h",
             )],
         ),
         lines(
             ("Bias", "amp", "Current of the laser; one that grows for weeks says that it wears out."),
-            &[Query("{{instance}} {{ifName}} {{lane}}", "optics_bias_amperes{HERE}")],
+            &[Query("{{instance}} {{ifName}} {{sensor}} {{lane}}", "optics_bias_amperes{HERE}")],
         ),
         lines(
             ("Module temperature", "celsius", "Temperature of the module."),
-            &[Query("{{instance}} {{ifName}}", "optics_temperature_celsius{HERE}")],
+            &[Query("{{instance}} {{ifName}} {{sensor}}", "optics_temperature_celsius{HERE}")],
         ),
     ],
 };
