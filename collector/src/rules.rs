@@ -26,6 +26,7 @@ mod world;
 
 use std::path::{Path, PathBuf};
 
+use promql::Features;
 use serde::Deserialize;
 use settings::{Mistake, SettingsError, Span};
 
@@ -82,8 +83,9 @@ impl Config {
         Ok(())
     }
 
-    /// Reads all files, in order of their paths, each once; `base` is the folder from which relative paths start.
-    pub fn load(&self, base: &Path) -> Result<Vec<RuleFile>, Mistake> {
+    /// Reads all files, in order of their paths, each once; `base` is the folder from which relative paths start, `features` are the
+    /// experimental parts of the language that expressions may use.
+    pub fn load(&self, base: &Path, features: Features) -> Result<Vec<RuleFile>, Mistake> {
         let mut files: Vec<RuleFile> = Vec::new();
         for (index, pattern) in self.files.iter().enumerate() {
             let placed = |mistake: Mistake| mistake.item(index).under("files");
@@ -91,7 +93,7 @@ impl Config {
                 if files.iter().any(|have| have.path == path) {
                     continue;
                 }
-                let file = RuleFile::read(&path).map_err(|errors| placed(first_of(&errors)))?;
+                let file = RuleFile::read(&path, features).map_err(|errors| placed(first_of(&errors)))?;
                 files.push(file);
                 check_count(&files).map_err(placed)?;
             }

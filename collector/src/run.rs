@@ -291,7 +291,7 @@ async fn start_notifier(settings: &Arc<Checked>, state: &AppState) -> anyhow::Re
 
 /// Reads the rule files that the settings name.
 fn read_rules(settings: &Checked) -> anyhow::Result<Vec<RuleFile>> {
-    let files = settings.rules.load(&settings.base);
+    let files = settings.rules.load(&settings.base, settings.query.features.features());
     Ok(files.map_err(|mistake| settings.wrong(&mistake.under("rules")))?)
 }
 

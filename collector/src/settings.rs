@@ -310,7 +310,9 @@ impl Checked {
         if let Some(files) = &self.tls {
             crate::tls::Certificate::load(files).map_err(|error| error.mistake().under("tls"))?;
         }
-        self.rules.load(&self.base).map_err(|mistake| mistake.under("rules"))?;
+        self.rules
+            .load(&self.base, self.query.features.features())
+            .map_err(|mistake| mistake.under("rules"))?;
         bounds::check_disk(&self.storage, &self.data).map_err(|mistake| mistake.under(self.storage_key))?;
         let under_agent = |mistake: Mistake| mistake.under("agent");
         let collection = self.agent.collection(&self.instance, &self.base).map_err(under_agent)?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use promql::Features;
 
 use crate::rules::file::Rule;
 use crate::rules::{RuleFile, unit};
@@ -32,22 +33,23 @@ pub(super) enum RulesWord {
 }
 
 pub(super) fn act(settings: &Checked, word: RulesWord) -> anyhow::Result<ExitCode> {
+    let features = settings.query.features.features();
     match word {
         RulesWord::Check { files, lint_fatal } if files.is_empty() => {
-            let loaded = settings.rules.load(&settings.base);
+            let loaded = settings.rules.load(&settings.base, features);
             let loaded = loaded.map_err(|mistake| settings.wrong(&mistake.under("rules")))?;
-            Ok(check(&loaded.into_iter().map(|file| file.path).collect::<Vec<_>>(), lint_fatal))
+            Ok(check(&loaded.into_iter().map(|file| file.path).collect::<Vec<_>>(), lint_fatal, features))
         }
-        RulesWord::Check { files, lint_fatal } => Ok(check(&files, lint_fatal)),
-        RulesWord::Test { files } => Ok(test(&files)),
+        RulesWord::Check { files, lint_fatal } => Ok(check(&files, lint_fatal, features)),
+        RulesWord::Test { files } => Ok(test(&files, features)),
     }
 }
 
-fn check(files: &[PathBuf], lint_fatal: bool) -> ExitCode {
+fn check(files: &[PathBuf], lint_fatal: bool, features: Features) -> ExitCode {
     let (mut wrong, mut linted) = (false, false);
     for path in files {
         println!("Checking {}", path.display());
-        match RuleFile::read(path) {
+        match RuleFile::read(path, features) {
             Err(errors) => {
                 eprintln!("  FAILED:");
                 errors.iter().for_each(|error| eprintln!("{error}"));
@@ -70,11 +72,11 @@ fn check(files: &[PathBuf], lint_fatal: bool) -> ExitCode {
     }
 }
 
-fn test(files: &[PathBuf]) -> ExitCode {
+fn test(files: &[PathBuf], features: Features) -> ExitCode {
     let mut failed = false;
     for path in files {
         println!("Unit Testing:  {}", path.display());
-        let wrong = unit::run(path);
+        let wrong = unit::run(path, features);
         if wrong.is_empty() {
             println!("  SUCCESS");
         } else {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{METRIC_NAME, PatternRoom};
-use promql::Expr;
+use promql::{Expr, Features};
 use serde::Deserialize;
 use settings::{Place, Placed, SettingsError, Source, Span};
 use template::Template;
@@ -123,19 +123,26 @@ struct RawRule {
 }
 
 impl RuleFile {
-    /// Reads a file; every mistake in it otherwise, never none.
-    pub fn read(path: &Path) -> Result<Self, Vec<SettingsError>> {
-        Self::from_source(path, &Source::read(path).map_err(|error| vec![error])?, room())
+    /// Reads a file whose expressions may use these parts of the language; every mistake in it otherwise, never none.
+    pub fn read(path: &Path, features: Features) -> Result<Self, Vec<SettingsError>> {
+        Self::from_source(path, &Source::read(path).map_err(|error| vec![error])?, room(), features)
     }
 
-    /// Reads a text; `path` stands for the file.
+    /// Reads a text without experimental parts; `path` stands for the file.
+    #[cfg(test)]
     pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<SettingsError>> {
-        Self::from_source(path, &Source::new(text, path.display().to_string()), room())
+        let source = Source::new(text, path.display().to_string());
+        Self::from_source(path, &source, room(), Features::default())
     }
 
-    fn from_source(path: &Path, source: &Source, room: PatternRoom) -> Result<Self, Vec<SettingsError>> {
+    fn from_source(
+        path: &Path,
+        source: &Source,
+        room: PatternRoom,
+        features: Features,
+    ) -> Result<Self, Vec<SettingsError>> {
         let raw: RawFile = source.parse().map_err(|error| vec![error])?;
-        let mut faults = Faults { name: source.name(), room, found: Vec::new() };
+        let mut faults = Faults { name: source.name(), room, features, found: Vec::new() };
         let mut names = BTreeSet::new();
         let mut groups = Vec::new();
         for group in raw.groups.unwrap_or_default() {
@@ -169,6 +176,7 @@ fn room() -> PatternRoom {
 struct Faults<'a> {
     name: &'a str,
     room: PatternRoom,
+    features: Features,
     found: Vec<SettingsError>,
 }
 
@@ -194,7 +202,8 @@ fn read_group(raw: Placed<RawGroup>, faults: &mut Faults<'_>, names: &mut BTreeS
     let mut rules = Vec::new();
     for (index, rule) in raw.rules.unwrap_or_default().into_iter().enumerate() {
         let mut room = std::mem::take(&mut faults.room);
-        let read = read_rule(rule, &shared, &mut room, &mut |place, rule_name, why| {
+        let reading = (&mut room, faults.features);
+        let read = read_rule(rule, &shared, reading, &mut |place, rule_name, why| {
             faults.add(place, format!("group {name:?}, rule {}, {rule_name:?}: {why}", index + 1));
         });
         faults.room = room;
@@ -239,7 +248,7 @@ type Fault<'f> = &'f mut dyn FnMut(Place, &str, String);
 fn read_rule(
     raw: Placed<RawRule>,
     shared: &BTreeMap<String, String>,
-    room: &mut PatternRoom,
+    (room, features): (&mut PatternRoom, Features),
     fault: Fault<'_>,
 ) -> Option<Rule> {
     let (place, raw) = (raw.place, raw.value);
@@ -264,7 +273,7 @@ fn read_rule(
             wrong(place, "field 'expr' must be set in rule".to_owned());
             None
         }
-        Some(text) => promql::parse_within(room, &text.value)
+        Some(text) => promql::parse_within(room, &text.value, features)
             .map_err(|error| wrong(text.place, format!("could not parse expression: {error}")))
             .ok(),
     };
@@ -428,7 +437,12 @@ mod tests {
             let rule = |n| format!("  - {{record: 'r{n}', expr: 'up{{a=~\"{pattern}\"}}'}}\n");
             let rules: String = (0..100).map(rule).collect();
             let source = Source::new(format!("groups:\n- name: g\n  rules:\n{rules}"), "r.yml");
-            let read = RuleFile::from_source(Path::new("r.yml"), &source, PatternRoom::of_file(2 << 20));
+            let read = RuleFile::from_source(
+                Path::new("r.yml"),
+                &source,
+                PatternRoom::of_file(2 << 20),
+                Features::default(),
+            );
             let why = read.map(|_| ()).map_err(|errors| errors[0].to_string());
             assert_eq!(why.is_ok(), expected, "{pattern}: {why:?}");
             if let Err(why) = why {

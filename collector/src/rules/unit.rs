@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Labels, SeriesSource, Timestamp};
-use promql::{Options, Value};
+use promql::{Features, Options, Value};
 use serde::Deserialize;
 use settings::{SettingsError, Source, Span};
 
@@ -114,13 +114,13 @@ struct ExpectedSample {
 }
 
 /// Runs a test file; what is not as it should be, in promtool's words.
-pub fn run(path: &Path) -> Vec<String> {
+pub fn run(path: &Path, features: Features) -> Vec<String> {
     let read = || -> Result<TestFile, SettingsError> { Source::read(path)?.parse() };
     let file = match read() {
         Ok(file) => file,
         Err(error) => return vec![error.to_string()],
     };
-    match Plan::new(path, &file) {
+    match Plan::new(path, &file, features) {
         Ok(plan) => file.tests.iter().flat_map(|test| plan.run(test)).collect(),
         Err(errors) => errors,
     }
@@ -132,10 +132,11 @@ struct Plan {
     /// In the order in which groups are evaluated.
     groups: Vec<(String, super::file::Group)>,
     fuzzy: bool,
+    features: Features,
 }
 
 impl Plan {
-    fn new(path: &Path, file: &TestFile) -> Result<Self, Vec<String>> {
+    fn new(path: &Path, file: &TestFile, features: Features) -> Result<Self, Vec<String>> {
         let mut order = BTreeMap::new();
         for (place, name) in file.group_eval_order.iter().enumerate() {
             if order.insert(name.as_str(), place).is_some() {
@@ -145,14 +146,19 @@ impl Plan {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut groups = Vec::new();
         for rules in rule_files(folder, &file.rule_files).map_err(|error| vec![error])? {
-            let read = RuleFile::read(&rules)
+            let read = RuleFile::read(&rules, features)
                 .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
             let name = rules.display().to_string();
             groups.extend(read.groups.into_iter().map(|group| (name.clone(), group)));
         }
         groups.sort_by_key(|(_, group)| order.get(group.name.as_str()).copied().unwrap_or(0));
         let interval = file.evaluation_interval.map(Span::get).filter(|interval| !interval.is_zero());
-        Ok(Self { interval: interval.unwrap_or(Duration::from_secs(60)), groups, fuzzy: file.fuzzy_compare })
+        Ok(Self {
+            interval: interval.unwrap_or(Duration::from_secs(60)),
+            groups,
+            fuzzy: file.fuzzy_compare,
+            features,
+        })
     }
 
     fn run(&self, test: &Test) -> Vec<String> {
@@ -164,7 +170,7 @@ impl Plan {
                 nameless.eval_time
             )];
         }
-        let world = match Scene::new(test, self.interval) {
+        let world = match Scene::new(test, self.interval, self.features) {
             Ok(world) => world,
             Err(error) => return vec![error],
         };
@@ -342,7 +348,7 @@ struct Waiting {
 }
 
 impl Scene {
-    fn new(test: &Test, interval: Duration) -> Result<Self, String> {
+    fn new(test: &Test, interval: Duration, features: Features) -> Result<Self, String> {
         let mut series = Vec::new();
         let mut count = 0;
         for input in &test.input_series {
@@ -360,7 +366,7 @@ impl Scene {
             memory: Arc::default(),
             waiting: std::sync::Mutex::new(Waiting { step_ms: step.as_millis() as i64, series, next: 0 }),
             named: Named { labels, url: test.external_url.clone() },
-            options: Options { subquery_step: interval, ..Options::default() },
+            options: Options { subquery_step: interval, features, ..Options::default() },
         })
     }
 

@@ -59,8 +59,8 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 }
 
 /// Reads one of several expressions, whose patterns share the room for what they are compiled to.
-pub fn parse_within(room: &mut PatternRoom, text: &str) -> Result<Expr, ParseError> {
-    let mut parser = Parser::new(text, Features::default())?;
+pub fn parse_within(room: &mut PatternRoom, text: &str, features: Features) -> Result<Expr, ParseError> {
+    let mut parser = Parser::new(text, features)?;
     std::mem::swap(&mut parser.room, room);
     let expr = parser.whole().map_err(|fault| fault.place(text));
     *room = parser.room;

@@ -7,7 +7,7 @@ fn check(rules: &str, test: &str, expected: &[&str]) {
     std::fs::write(folder.path().join("rules.yml"), rules).expect("written");
     let path = folder.path().join("test.yml");
     std::fs::write(&path, format!("rule_files: [rules.yml]\n{test}")).expect("written");
-    assert_eq!(run(&path), expected, "{test}");
+    assert_eq!(run(&path, promql::Features::default()), expected, "{test}");
 }
 
 const SUMS: &str = "groups:\n- name: g\n  rules:\n  - {record: 'h:sum', expr: sum(h)}\n";
