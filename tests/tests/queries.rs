@@ -86,6 +86,78 @@ fn a_query_whose_client_leaves_ends() {
     assert!(metrics.contains("pantau_queries_total{outcome=\"left\"} 1\n"), "{metrics}");
 }
 
+/// A rule that takes for ever is in the list like any query, and ending it ends that evaluation and nothing else.
+#[test]
+fn a_rule_that_runs_is_listed_and_can_be_ended() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let group = |name: &str, expr: &str| {
+        format!("- {{name: {name}, interval: 1s, rules: [{{record: '{name}', expr: '{expr}'}}]}}\n")
+    };
+    let rules = format!("groups:\n{}{}", group("slow", HEAVY), group("quick", "vector(time())"));
+    std::fs::write(folder.path().join("rules.yml"), rules).expect("written");
+    let settings = "agent: {enabled: false}\nquery_log: {file: queries.log}\nrules: {files: [rules.yml]}\n";
+    let collector = Collector::start(folder.path(), settings);
+    let quick = || collector.http.query_value(&collector.base, "quick");
+    let before = wait_for("the quick rule", Duration::from_secs(30), quick);
+    let query = wait_for("the slow rule to run", Duration::from_secs(30), || {
+        active(&collector).into_iter().find(|query| query["query"] == HEAVY)
+    });
+    assert_eq!(query["rule"]["group"], "slow", "{query}");
+    wait_for("the quick rule to go on beside it", Duration::from_secs(30), || {
+        quick().filter(|value| *value > before)
+    });
+    assert_eq!(
+        kill(&collector, query["id"].as_str().expect("a number as text")).json()["data"]["ended"],
+        true
+    );
+    let line = wait_for("its line in the log", Duration::from_secs(30), || {
+        log(&collector).lines().find(|line| line.contains("quantile_over_time")).map(str::to_owned)
+    });
+    let line: serde_json::Value = serde_json::from_str(&line).expect("a line is JSON");
+    assert_eq!((&line["ruleGroup"]["name"], &line["params"]["query"]), (&"slow".into(), &HEAVY.into()));
+    assert!(line["error"].as_str().is_some_and(|why| why.contains("canceled")), "{line}");
+    let health = wait_for("what the rule's health is", Duration::from_secs(30), || {
+        let answer =
+            collector.http.get(&format!("{}/api/v1/rules?rule_group[]=slow", collector.base)).ok()?;
+        let rule = answer.json()["data"]["groups"][0]["rules"][0].clone();
+        (rule["health"] == "err").then_some(rule)
+    });
+    assert!(health["lastError"].as_str().is_some_and(|why| why.contains("canceled")), "{health}");
+    // It is evaluated again when it is due.
+    wait_for("the next evaluation", Duration::from_secs(30), || {
+        active(&collector).into_iter().find(|again| again["query"] == HEAVY && again["id"] != query["id"])
+    });
+}
+
+/// Forms of 4 MiB wait for places that others hold: all together they have 64 MiB, and what is small is answered all the same.
+#[test]
+fn large_forms_that_wait_share_their_room() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let collector = Collector::start(folder.path(), "agent: {enabled: false}\nquery: {concurrent_max: 1}\n");
+    let heavy = url(&collector, "/api/v1/query", HEAVY);
+    let holding = std::thread::spawn(move || Http::default().get(&heavy).map(|answer| answer.status));
+    let id = running(&collector)["id"].as_str().expect("a number as text").to_owned();
+    let post = |timeout: &str| {
+        let url = format!("{}/api/v1/query", collector.base);
+        let form = format!("query=1&timeout={timeout}&padding={}", "x".repeat(4_000_000));
+        std::thread::spawn(move || {
+            let headers = [("content-type", "application/x-www-form-urlencoded")];
+            Http::default().post(&url, &headers, form.into_bytes()).expect("an answer")
+        })
+    };
+    let threads: Vec<_> = (0..24).map(|_| post("5s")).collect();
+    let answers: Vec<Answer> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+    let count = |text: &str| {
+        answers.iter().filter(|answer| answer.status == 503 && answer.body.contains(text)).count()
+    };
+    let (refused, waited) = (count("too many large requests wait"), count("query timed out in query queue"));
+    assert_eq!(refused + waited, answers.len());
+    assert!(refused >= 8 && waited >= 1, "{refused} {waited}");
+    kill(&collector, &id);
+    assert_eq!(holding.join().expect("no panic").expect("an answer"), 499);
+    assert_eq!(post("30s").join().expect("no panic").status, 200, "the room is given back");
+}
+
 #[test]
 fn limits_are_said_in_prometheus_words() {
     let folder = tempfile::tempdir().expect("a temporary folder");
