@@ -82,8 +82,12 @@ async fn not_found() -> (http::StatusCode, &'static str) {
     (http::StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-/// A method that a path does not have; the header `Allow` names those that it has.
-async fn not_allowed(method: http::Method) -> (http::StatusCode, String) {
+/// A method that a path does not have; the header `Allow` names those that it has. To a question about the API's methods Prometheus
+/// answers 204.
+async fn not_allowed(method: http::Method, uri: http::Uri) -> (http::StatusCode, String) {
+    if method == http::Method::OPTIONS && uri.path().starts_with("/api/v1/") {
+        return (http::StatusCode::NO_CONTENT, String::new());
+    }
     let said =
         format!("{method} is not for this path: the header Allow of this answer says which methods are\n");
     (http::StatusCode::METHOD_NOT_ALLOWED, said)

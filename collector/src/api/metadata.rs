@@ -17,7 +17,13 @@ pub(super) async fn metadata(reader: Reader, params: Params) -> Response {
 }
 
 fn find(reader: &Reader, params: &Params) -> Result<Vec<(String, Vec<MetricMetadata>)>, ApiError> {
-    let (limit, per_metric) = (count(params, "limit")?, count(params, "limit_per_metric")?);
+    let limit = count(params, "limit")?;
+    let per_metric = count(params, "limit_per_metric")?.unwrap_or(0);
+    // Here, and of no other list, Prometheus takes zero at its word.
+    if limit == Some(0) {
+        return Ok(Vec::new());
+    }
+    let limit = limit.unwrap_or(0);
     let mut families = reader.metadata(params.get("metric"), limit)?;
     families.retain(|(_, entries)| !entries.is_empty());
     if per_metric > 0 {
@@ -27,10 +33,10 @@ fn find(reader: &Reader, params: &Params) -> Result<Vec<(String, Vec<MetricMetad
 }
 
 /// A count; what is negative sets no bound, as in Prometheus.
-fn count(params: &Params, name: &str) -> Result<usize, ApiError> {
-    let Some(text) = params.get(name) else { return Ok(0) };
+fn count(params: &Params, name: &str) -> Result<Option<usize>, ApiError> {
+    let Some(text) = params.get(name) else { return Ok(None) };
     let number = text.parse::<i64>().map_err(|_| ApiError::BadData(format!("{name} must be a number")))?;
-    Ok(usize::try_from(number).unwrap_or(0))
+    Ok(usize::try_from(number).ok())
 }
 
 fn object(families: &[(String, Vec<MetricMetadata>)]) -> String {
@@ -54,4 +60,23 @@ fn object(families: &[(String, Vec<MetricMetadata>)]) -> String {
     }
     out.push('}');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_is_a_bound_and_what_is_negative_is_none() {
+        let check = |text: &str, expected: Result<Option<usize>, &str>| {
+            let got = count(&Params::from_text(text), "limit").map_err(|error| error.to_string());
+            assert_eq!(got, expected.map_err(str::to_owned), "{text}");
+        };
+        check("", Ok(None));
+        check("limit=", Ok(None));
+        check("limit=0", Ok(Some(0)));
+        check("limit=-1", Ok(None));
+        check("limit=+5", Err("limit must be a number"));
+        check("limit=%2B5", Ok(Some(5)));
+    }
 }

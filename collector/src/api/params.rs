@@ -163,7 +163,7 @@ async fn read(request: Request, state: &AppState) -> Result<Params, ApiError> {
         accept: text_of(headers, header::ACCEPT).to_owned(),
         room: body::Room::default(),
     };
-    let is_form = text_of(headers, header::CONTENT_TYPE).starts_with("application/x-www-form-urlencoded");
+    let is_form = is_form(text_of(headers, header::CONTENT_TYPE));
     let query = request.uri().query().unwrap_or_default().to_owned();
     // As Go's ParseForm has it.
     if is_form && [Method::POST, Method::PUT, Method::PATCH].contains(request.method()) {
@@ -178,6 +178,12 @@ async fn read(request: Request, state: &AppState) -> Result<Params, ApiError> {
 
 fn text_of(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Whether a `Content-Type` header names a form.
+fn is_form(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
 /// Whether an `Accept-Encoding` header takes gzip.
@@ -197,6 +203,17 @@ mod tests {
         let params = Params::from_text("a=&b=1&b=2&c=%20x+y");
         assert_eq!((params.get("a"), params.get("b"), params.get("c")), (None, Some("1"), Some(" x y")));
         assert_eq!(params.all("b").collect::<Vec<_>>(), ["1", "2"]);
+    }
+
+    #[test]
+    fn a_form_is_told_by_its_whole_kind() {
+        for form in ["application/x-www-form-urlencoded", "Application/X-WWW-Form-URLencoded ; charset=UTF-8"]
+        {
+            assert!(is_form(form), "{form}");
+        }
+        for other in ["", "application/x-www-form-urlencodedx", "application/json", "text/plain"] {
+            assert!(!is_form(other), "{other}");
+        }
     }
 
     #[test]

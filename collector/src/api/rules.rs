@@ -111,7 +111,7 @@ fn switch(text: &str) -> Result<bool, ApiError> {
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
         other => Err(ApiError::parameter(
             "exclude_alerts",
-            format!("error converting exclude_alerts: {other:?} is neither true nor false"),
+            format!("error converting exclude_alerts: strconv.ParseBool: parsing {other:?}: invalid syntax"),
         )),
     }
 }
@@ -125,8 +125,8 @@ fn page_of(params: &Params) -> Result<Option<(usize, Option<String>)>, ApiError>
         }
         return Ok(None);
     };
-    match limit.parse::<usize>() {
-        Ok(limit) if limit > 0 => Ok(Some((limit, token))),
+    match limit.parse::<i64>().map(usize::try_from) {
+        Ok(Ok(limit)) if limit > 0 => Ok(Some((limit, token))),
         Ok(_) => Err(ApiError::parameter("group_limit", "group_limit needs to be greater than 0")),
         Err(_) => Err(ApiError::parameter(
             "group_limit",

@@ -22,9 +22,14 @@ pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
         // Beyond 2^53 a float holds no milliseconds; Prometheus' own smallest and largest times saturate.
         return millis.is_finite().then_some(Timestamp::from_millis(millis as i64));
     }
-    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let moment = is_gos(text).then(|| OffsetDateTime::parse(text, &Rfc3339).ok())??;
     let millis = moment.unix_timestamp_nanos().div_euclid(1_000_000);
     i64::try_from(millis).ok().map(Timestamp::from_millis)
+}
+
+/// Whether a moment has what Go asks for and RFC 3339 leaves open: a large `T` and `Z`, and no leap second.
+fn is_gos(text: &str) -> bool {
+    text.get(10..11) == Some("T") && !text.ends_with('z') && text.get(17..19) != Some("60")
 }
 
 /// Why a text is no duration, in Prometheus' words.
@@ -82,6 +87,11 @@ mod tests {
         check("-292273086-05-16T16:47:06Z", Some(i64::MIN));
         check("292277025-08-18T07:12:54.999999999Z", Some(i64::MAX));
         for bad in ["", "now", "NaN", "Inf", "2026-11-22", "2026-13-01T00:00:00Z"] {
+            check(bad, None);
+        }
+        for bad in
+            ["2026-11-22t03:00:00Z", "2026-11-22T03:00:00z", "2026-11-22 03:00:00Z", "2016-12-31T23:59:60Z"]
+        {
             check(bad, None);
         }
     }

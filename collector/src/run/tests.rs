@@ -425,6 +425,9 @@ async fn a_method_that_a_path_does_not_have_is_answered_in_words() {
         assert!(answer.headers.contains_key(header::ALLOW), "{path}: {:?}", answer.headers);
         assert!(answer.body.starts_with("DELETE is not for this path"), "{path}: {}", answer.body);
     }
+    let asked = bench.ask(Method::OPTIONS, "/api/v1/query", &[], Vec::new()).await;
+    assert_eq!((asked.status, asked.body.as_str()), (StatusCode::NO_CONTENT, ""));
+    assert!(asked.headers.contains_key(header::ALLOW), "{:?}", asked.headers);
     assert_eq!(bench.get("/nothing", &[]).await.body, "404 page not found\n");
 }
 

@@ -164,9 +164,10 @@ fn wrong_parameters_are_named() {
     check("type=both", "\"type\": not supported value \"both\"");
     check(
         "exclude_alerts=maybe",
-        "\"exclude_alerts\": error converting exclude_alerts: \"maybe\" is neither true nor false",
+        "\"exclude_alerts\": error converting exclude_alerts: strconv.ParseBool: parsing \"maybe\": invalid syntax",
     );
     check("group_limit=0", "\"group_limit\": group_limit needs to be greater than 0");
+    check("group_limit=-1", "\"group_limit\": group_limit needs to be greater than 0");
     check(
         "group_next_token=a",
         "\"group_next_token\": group_limit needs to be present in order to paginate over the groups",
