@@ -1,13 +1,13 @@
 //! Who may read and who may write.
 //!
-//! In: a request's `Authorization` header and the connection it came over ([`Peer`]). Out: a [`Reader`] with a source that
-//! shows no more than its scope, a [`Sender`], or a refusal that says what to do and never what was sent.
+//! In: a request's `Authorization` header and the connection it came over ([`Peer`]). Out: a [`Reader`] with a source that shows
+//! no more than its scope, a [`Sender`], or a refusal that says what to do and never what was sent.
 //!
-//! Without credentials a request passes only while the listener stands on a loopback address and no reader is configured;
-//! even then its `Host` must be a loopback name and its `Origin`, if it has one, a page of this machine, so that a web page
-//! elsewhere cannot use the visitor's browser to read or write here (DNS rebinding, cross-site requests). Comparisons look at SHA-256 digests in constant time. Failed attempts are counted per address
-//! ([`Failures`]); a sender's valid token passes even then, because 256 random bits are not guessed and one bad neighbour
-//! behind the same address must not silence the others.
+//! Without credentials a request passes only while the listener stands on a loopback address and no reader is configured; even
+//! then its `Host` must be a loopback name and its `Origin`, if it has one, a page of this machine, so that a web page elsewhere
+//! cannot use the visitor's browser to read or write here (DNS rebinding, cross-site requests). Comparisons look at SHA-256
+//! digests in constant time. Failed attempts are counted per address ([`Failures`]); a sender's valid token passes even then,
+//! because 256 random bits are not guessed and one bad neighbour behind the same address must not silence the others.
 
 mod credentials;
 mod failures;

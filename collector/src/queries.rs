@@ -1,16 +1,16 @@
 //! Queries while they run: who has a place, which there are, ending one of them, and the log of those that are over.
 //!
-//! In: work that reads series, and what is known of a query. Out: its result in its turn; the list of queries for `api/active.rs`; a line
-//! a query in the log ([`log`]).
+//! In: work that reads series, and what is known of a query. Out: its result in its turn; the list of queries for
+//! `api/active.rs`; a line a query in the log ([`log`]).
 //!
-//! Shares of the machine: requests have `query.concurrent_max` places, and run on threads of low priority ([`workers`]); streams of
-//! remote read have as many of their own; rules need no place, but are in the list and the log: they run on threads of their own
-//! (`rules/live.rs`) at the program's own priority, as taking samples in does. A heavy panel then takes what the others leave. What
-//! requests hold of their bodies while they wait has its own bound ([`BODY_BYTES_MAX`]).
+//! Shares of the machine: requests have `query.concurrent_max` places, and run on threads of low priority ([`workers`]); streams
+//! of remote read have as many of their own; rules need no place, but are in the list and the log: they run on threads of their
+//! own (`rules/live.rs`) at the program's own priority, as taking samples in does. A heavy panel then takes what the others
+//! leave. What requests hold of their bodies while they wait has its own bound ([`BODY_BYTES_MAX`]).
 //!
-//! A query ends early when its time is up, when its client leaves, or when somebody who sees it ends it; what else reads series ends by
-//! its [`Patience`], for the first two of these reasons. Deliberately not here: limits
-//! on what a query reads, which are the engine's (`promql::Options`).
+//! A query ends early when its time is up, when its client leaves, or when somebody who sees it ends it; what else reads series
+//! ends by its [`Patience`], for the first two of these reasons. Deliberately not here: limits on what a query reads, which are
+//! the engine's (`promql::Options`).
 
 pub mod log;
 mod patience;
