@@ -810,5 +810,10 @@ async fn pages_that_may_read_are_told_so_and_browsers_ask_without_a_token() {
     assert_eq!(ask(Method::GET, page, &token).await, (200, allowed.clone()));
     assert_eq!(ask(Method::GET, page, &[]).await, (401, allowed), "the page may read why");
     assert_eq!(ask(Method::GET, "https://evil.example", &token).await, (200, None));
-    assert_eq!(ask(Method::OPTIONS, page, &[]).await.0, 405);
+    assert_eq!(
+        ask(Method::OPTIONS, "https://evil.example", &question).await,
+        (204, None),
+        "it may read nothing"
+    );
+    assert_eq!(ask(Method::OPTIONS, page, &[]).await.0, 204, "as Prometheus, preflight or not");
 }
