@@ -467,7 +467,7 @@ impl<'t> Parser<'t> {
         if opens && !word.contains(':') && !is_reserved(&lower) {
             return self.call(word, start);
         }
-        if is_reserved(&lower) && (opens || binary_word(word).is_some()) {
+        if is_reserved(&lower) && opens || names_no_metric(&lower) {
             return Err(self.unexpected("", ""));
         }
         self.advance();
@@ -625,6 +625,11 @@ fn is_reserved(lower: &str) -> bool {
             | "bool"
             | "offset"
     )
+}
+
+/// Keywords that name no metric either. `and`, `by` and `offset`, say, do: the grammar's `metric_identifier` has them.
+fn names_no_metric(lower: &str) -> bool {
+    matches!(lower, "atan2" | "on" | "ignoring" | "group_left" | "group_right" | "bool")
 }
 
 fn describe_word(word: &str) -> String {

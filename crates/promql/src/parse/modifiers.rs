@@ -51,7 +51,7 @@ impl Parser<'_> {
         let mut matching = Matching::default();
         let mut found = false;
         let on = self.is_keyword("on");
-        if (on || self.is_keyword("ignoring")) && self.next_is_symbol("(") {
+        if on || self.is_keyword("ignoring") {
             self.advance();
             found = true;
             matching.on = on;

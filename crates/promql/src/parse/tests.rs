@@ -48,7 +48,18 @@ fn selectors_and_their_modifiers() {
     check("rate(up[300])[1h:]", "rate(up[5m])[1h:]");
     check("max_over_time(rate(up[5m])[1h:1m] @ start())", "max_over_time(rate(up[5m])[1h:1m] @ start())");
     check("sum", "sum");
-    check("by + on", "by + on");
+    // Found beside Prometheus 2.42: these keywords name metrics, and those do not.
+    for name in ["and", "or", "unless", "by", "without", "offset", "start", "end", "sum", "limitk"] {
+        check(&format!("{name}{{a=\"b\"}} + {name}"), &format!("{name}{{a=\"b\"}} + {name}"));
+    }
+    check("and and or or unless", "and and or or unless");
+    for word in ["atan2", "on", "ignoring", "group_left", "group_right", "bool", "BOOL"] {
+        assert!(parse(word).is_err() && parse(&format!("sum({word}[5m])")).is_err(), "{word}");
+        check(&format!("{{__name__=\"{word}\"}}"), &format!("{{__name__=\"{word}\"}}"));
+        check(&format!("{{\"{word}\"}}"), &format!("{{__name__=\"{word}\"}}"));
+    }
+    check_error("bool", "1:1: parse error: unexpected <bool>");
+    check_error("x + on", "1:7: parse error: unexpected end of input in grouping opts, expected \"(\"");
     check(r#"{__name__="up"}"#, r#"{__name__="up"}"#);
     check(r#"up{b="c",a="d"} @ 1 offset 5m"#, r#"up{a="d",b="c"} @ 1.000 offset 5m"#);
     check("up # a remark\n + 1", "up + 1");
