@@ -42,7 +42,12 @@ fn rules() -> String {
              \x20 - {{record: '{name}:up:sum', expr: 'sum by (region, site) (up{{region=\"{region}\"}})'}}\n"
         )
     };
-    format!("groups:\n{}{}", group("secret", "33.74"), group("plain", "33.19"))
+    // Rules over all regions: a template that asks for everything, an error that names series, a sum without a region.
+    let mixed = "- name: all-group\n  interval: 1s\n  rules:\n\
+         \x20 - {alert: AnyDown, expr: 'up == 0', annotations: {summary: '{{ range query \"up\" }}{{ .Labels.instance }} {{ end }}'}}\n\
+         \x20 - {record: 'all:broken', expr: 'shared_metric * on () group_left () shared_metric'}\n\
+         \x20 - {record: 'all:sum', expr: 'sum(shared_metric)'}\n";
+    format!("groups:\n{}{}{mixed}", group("secret", "33.74"), group("plain", "33.19"))
 }
 
 fn collector(folder: &std::path::Path) -> Collector {
@@ -180,7 +185,12 @@ fn a_reader_of_one_region_finds_no_trace_of_another() {
     // Rules have been evaluated: who sees everything sees both alerts.
     wait_for("alerts of both regions", Duration::from_secs(60), || {
         let answer = collector.http.get_as(&format!("{}/api/v1/alerts", collector.base), ALL).ok()?;
-        (answer.body.contains("secretDown") && answer.body.contains("plainDown")).then_some(())
+        let has = |name: &str| answer.body.contains(name);
+        (has("secretDown") && has("plainDown") && has("secret-sw1 ")).then_some(())
+    });
+    wait_for("the error of a rule that names series", Duration::from_secs(60), || {
+        let answer = collector.http.get_as(&format!("{}/api/v1/rules", collector.base), ALL).ok()?;
+        answer.body.contains("found duplicate series").then_some(())
     });
     // A query of the other region runs all the while.
     let heavy = "quantile_over_time(0.5, quantile_over_time(0.5, vector(1)[1000m:1s])[1000m:1s]) + on () \
