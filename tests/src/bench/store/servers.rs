@@ -170,12 +170,7 @@ impl Server {
     /// CPU time and memory so far.
     pub fn usage(&self) -> Result<usage::Usage> {
         let process = self.process.as_ref().context("it was started")?;
-        let mut used = usage::of(process.pid()).with_context(|| format!("{} ended", self.kind.name()))?;
-        // Finer than the clock ticks, where no thread has ended.
-        if let Some(threads) = usage::cpu_of_threads(process.pid()) {
-            used.cpu = used.cpu.max(threads);
-        }
-        Ok(used)
+        usage::of(process.pid()).with_context(|| format!("{} ended", self.kind.name()))
     }
 
     /// Waits until it has nothing left to do: less than three hundredths of a processor over four seconds, for everyone alike.
@@ -184,7 +179,6 @@ impl Server {
         loop {
             let before = self.usage()?.cpu;
             std::thread::sleep(SETTLE_WINDOW);
-            // Counted in ticks, thread by thread: a thread that ends may take one along.
             let used = self.usage()?.cpu.saturating_sub(before);
             if used < SETTLE_WINDOW * 3 / 100 {
                 return Ok(());
