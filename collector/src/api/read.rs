@@ -10,7 +10,7 @@
 //! are streamed at once as queries may run, in places of their own: a client that reads slowly takes none from the panels.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use wire::read::{self, Chunk, FrameWriter, Query, QueryMatcher, ReadRequest, dis
 use super::reply::ApiError;
 use super::{Config, Reader, Turns, body, in_turn};
 use crate::external::ExternalLabels;
+use crate::mistake;
 use crate::state::AppState;
 
 /// The largest request as it comes.
@@ -174,19 +175,14 @@ impl Job {
     }
 
     /// Sends frame by frame; ends where nobody takes them any more.
-    fn frames(&self, out: &mpsc::Sender<Result<Bytes, ApiError>>) -> Result<(), ApiError> {
+    fn frames(&self, out: &mpsc::Sender<Bytes>) -> Result<(), ApiError> {
         for (index, asked) in self.queries.iter().enumerate() {
             self.frames_of(index, asked, out)?;
         }
         Ok(())
     }
 
-    fn frames_of(
-        &self,
-        index: usize,
-        asked: &Asked,
-        out: &mpsc::Sender<Result<Bytes, ApiError>>,
-    ) -> Result<(), ApiError> {
+    fn frames_of(&self, index: usize, asked: &Asked, out: &mpsc::Sender<Bytes>) -> Result<(), ApiError> {
         let mut frames = Frames { writer: FrameWriter::default(), index, out, runtime: Handle::current() };
         let (mut columns, mut histograms) = (Columns::default(), Vec::new());
         let mut series = asked.select(&*self.reader.source)?;
@@ -247,7 +243,7 @@ fn chunks(
 struct Frames<'a> {
     writer: FrameWriter,
     index: usize,
-    out: &'a mpsc::Sender<Result<Bytes, ApiError>>,
+    out: &'a mpsc::Sender<Bytes>,
     runtime: Handle,
 }
 
@@ -266,7 +262,7 @@ impl Frames<'_> {
         let mut frame = Vec::with_capacity(message.len() + 16);
         read::push_frame_head(&mut frame, message.len(), crc32c::crc32c(&message));
         frame.extend_from_slice(&message);
-        let send = self.out.send_timeout(Ok(frame.into()), FRAME_TIME);
+        let send = self.out.send_timeout(frame.into(), FRAME_TIME);
         self.runtime.block_on(send).map_err(|error| {
             ApiError::Canceled(match error {
                 SendTimeoutError::Timeout(_) => "the client reads too slowly".into(),
@@ -301,31 +297,49 @@ fn matcher(room: &mut PatternRoom, sent: &QueryMatcher<'_>) -> Result<Matcher, A
     promql::matcher(room, sent.name, sent.op, sent.value).map_err(ApiError::BadData)
 }
 
+/// Why a stream ends before its end, for whoever reads it.
+type Failure = Arc<Mutex<Option<ApiError>>>;
+
 /// Answers with frames; what goes wrong before the first has its own status.
 async fn stream(job: Job, turns: Turns, deadline: tokio::time::Instant) -> Result<Response, ApiError> {
     let place = turns.0.stream_place(deadline).await?;
     let (frames, mut ready) = mpsc::channel(FRAMES_AHEAD);
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = job.frames(&frames) {
-            // Who left does not hear it.
-            drop(frames.blocking_send(Err(error)));
-        }
-        drop(place);
-    });
-    let first = match ready.recv().await {
-        Some(Err(error)) => return Err(error),
-        Some(Ok(frame)) => Some(frame),
-        None => None,
+    let failure = Failure::default();
+    let told = Arc::clone(&failure);
+    tokio::task::spawn_blocking(move || send_all(|| job.frames(&frames), &told, place));
+    let Some(first) = ready.recv().await else {
+        let failed = take(&failure);
+        return failed.map_or_else(|| Ok(streamed(Streamed { first: None, ready, failure })), Err);
     };
-    let mut response = (StatusCode::OK, Body::new(Streamed { first, ready })).into_response();
+    Ok(streamed(Streamed { first: Some(first), ready, failure }))
+}
+
+/// Does the work of a stream. Then neither its place nor its thread waits for a client that takes nothing any more: why it failed is kept for
+/// the client, beside the frames, whose sender outlives this.
+fn send_all<P>(work: impl FnOnce() -> Result<(), ApiError>, told: &Failure, place: P) {
+    let failed = match mistake::caught(work) {
+        Ok(outcome) => outcome.err(),
+        Err(mistake) => Some(ApiError::Internal(mistake.to_string())),
+    };
+    *told.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    drop(place);
+}
+
+fn take(failure: &Failure) -> Option<ApiError> {
+    failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn streamed(body: Streamed) -> Response {
+    let mut response = (StatusCode::OK, Body::new(body)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(read::STREAMED_TYPE));
-    Ok(response)
+    response
 }
 
 /// A body of frames.
 struct Streamed {
     first: Option<Bytes>,
-    ready: mpsc::Receiver<Result<Bytes, ApiError>>,
+    ready: mpsc::Receiver<Bytes>,
+    failure: Failure,
 }
 
 impl HttpBody for Streamed {
@@ -339,12 +353,18 @@ impl HttpBody for Streamed {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        self.ready.poll_recv(context).map(|next| next.map(|frame| frame.map(Frame::data)))
+        // A stream that ends early must not look whole.
+        self.ready.poll_recv(context).map(|next| match next {
+            Some(frame) => Some(Ok(Frame::data(frame))),
+            None => take(&self.failure).map(Err),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -369,5 +389,26 @@ mod tests {
         assert!(began.elapsed() >= FRAME_TIME);
         assert!(taken.recv().await.is_some(), "what was ready is still there");
         sender.join().expect("no panic");
+    }
+
+    /// A client that takes nothing held the place of its stream until it left.
+    #[tokio::test]
+    async fn a_stream_that_fails_gives_its_place_back_at_once_and_does_not_look_whole() {
+        let check = async |work: fn() -> Result<(), ApiError>, expected: &str| {
+            let (out, ready) = mpsc::channel(1);
+            out.send(Bytes::from_static(b"a frame")).await.expect("room for one");
+            let (failure, place) = (Failure::default(), Arc::new(()));
+            let held = Arc::downgrade(&place);
+            send_all(work, &failure, place);
+            assert!(held.upgrade().is_none(), "nobody has taken anything yet");
+            drop(out);
+            let mut body = Body::new(Streamed { first: None, ready, failure });
+            let frame = body.frame().await.expect("what was sent").expect("is whole");
+            assert_eq!(frame.into_data().ok(), Some(Bytes::from_static(b"a frame")));
+            let end = body.frame().await.expect("an end that is told").expect_err("and is none");
+            assert!(end.to_string().contains(expected), "{end}");
+        };
+        check(|| Err(ApiError::Canceled("the client reads too slowly".into())), "too slowly").await;
+        check(|| panic!("stumbled"), "stumbled").await;
     }
 }
